@@ -8,13 +8,12 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 
 use virtual_shelly::forecast::csv_file::{self, Choice};
-use virtual_shelly::forecast::metrics::{Mape, Score};
-use virtual_shelly::forecast::neighbours::Spread;
+use virtual_shelly::forecast::mlp::{self, Mlp};
+use virtual_shelly::forecast::neighbours::{Neighbours, Spread};
 use virtual_shelly::forecast::rolling::{Protocol, Report, backtest};
-use virtual_shelly::forecast::{Horizon, Job, Metric, Metrics, ModelKind, cost, mlp, neighbours};
+use virtual_shelly::forecast::{Horizon, Job, Metric, Metrics, ModelKind, cost};
 
 /// A file, how it is read and tested, and what the references reached on it.
 struct Case {
@@ -33,21 +32,9 @@ struct Case {
     ridge: Option<f64>,
 }
 
-const TWO_SECONDS: Horizon = Horizon {
-    step: 2,
-    window: 30,
-    steps: 30,
-};
-const MINUTES: Horizon = Horizon {
-    step: 60,
-    window: 30,
-    steps: 15,
-};
-const HALF_HOURS: Horizon = Horizon {
-    step: 1800,
-    window: 48,
-    steps: 48,
-};
+const TWO_SECONDS: Horizon = Horizon::new(2, 30, 30);
+const MINUTES: Horizon = Horizon::new(60, 30, 15);
+const HALF_HOURS: Horizon = Horizon::new(1800, 48, 48);
 
 const fn synthetic(
     file: &'static str,
@@ -181,7 +168,7 @@ fn tested(case: &Case, path: &Path) -> Result<usize, Box<dyn Error>> {
         seed: 42,
         drawn: 0,
     };
-    let report = quietly(|job| backtest(&w, &protocol, job))?;
+    let report = Job::unwatched(|job| backtest(&w, &protocol, job))?;
     let what = case
         .minus
         .map_or(String::new(), |minus| format!(" minus {minus}"));
@@ -197,11 +184,11 @@ fn tested(case: &Case, path: &Path) -> Result<usize, Box<dyn Error>> {
         (
             k.name(),
             report.test.scores[k.index()],
-            report.seconds[k.index()],
+            Some(report.seconds[k.index()]),
         )
     });
     for (name, score, seconds) in rows.chain([("chosen", report.test.chosen, None)]) {
-        let m = figures(&score);
+        let m = score.metrics();
         println!(
             "  {name:<12} {:>8.1} {:>8.1} {:>7.1} % {:>9.1} {:>7.1} % {:>8}",
             m.mae.unwrap_or(f64::NAN),
@@ -228,9 +215,9 @@ fn bar(name: &str, what: &str, got: f64, most: f64) -> usize {
 }
 
 fn bars(case: &Case, report: &Report) -> usize {
-    let of = |kind: ModelKind| figures(&report.test.scores[kind.index()]);
+    let of = |kind: ModelKind| report.test.scores[kind.index()].metrics();
     let last = of(ModelKind::LastValue);
-    let chosen = figures(&report.test.chosen);
+    let chosen = report.test.chosen.metrics();
     let ratio = |a: Option<f64>, b: Option<f64>| a.zip(b).map_or(f64::NAN, |(a, b)| a / b);
     let mut missed = 0;
     if let Some((rmse, mae)) = case.sklearn {
@@ -312,19 +299,12 @@ fn cost_of_training() -> Result<usize, Box<dyn Error>> {
     let before = cost::peak_rss_mb().unwrap_or(f64::NAN);
     // The floor: what the multiplications of one epoch alone cost, as one large product.
     let floor = product_seconds();
-    let patient = mlp::Params {
-        patience: 1000,
-        ..mlp::Params::default()
-    }
-    .check()?;
     let start = cost::cpu_seconds();
-    let network = quietly(|job| patient.fit(&w, TWO_SECONDS, job))?;
-    let training = cost::cpu_seconds() - start;
-    let near = quietly(|job| {
-        neighbours::Params::default()
-            .check()?
-            .fit(&w, TWO_SECONDS, job)
-    })?;
+    let network = Job::unwatched(|job| Mlp::fit(&w, TWO_SECONDS, 42, job))?;
+    // It may stop early: what all epochs take is what counts.
+    let share = network.epochs as f64 / mlp::EPOCHS as f64;
+    let training = (cost::cpu_seconds() - start) / share;
+    let near = Job::unwatched(|job| Neighbours::fit(&w, TWO_SECONDS, job))?;
     let index = near.index()?;
     let (mut line, mut spread) = ([0.0; 30], Spread::default());
     let mut queries: Vec<f64> = (0..2000)
@@ -336,7 +316,8 @@ fn cost_of_training() -> Result<usize, Box<dyn Error>> {
         .collect();
     queries.sort_by(f64::total_cmp);
     println!(
-        "Cost: {} epochs of 60,000 windows, {} moments",
+        "Cost: {} epochs of 60,000 windows (trained {}), {} moments",
+        mlp::EPOCHS,
         network.epochs,
         near.windows()
     );
@@ -372,12 +353,4 @@ fn product_seconds() -> f64 {
     }
     std::hint::black_box(sum);
     (cost::cpu_seconds() - start) / 20.0 * all / one
-}
-
-fn figures(score: &Score) -> Metrics {
-    score.metrics(&Mape::default())
-}
-
-fn quietly<T>(run: impl FnOnce(&mut Job<'_>) -> T) -> T {
-    run(&mut Job::new(&AtomicBool::new(false), &mut |_| {}))
 }

@@ -96,11 +96,11 @@ mod tests {
     use super::*;
     use crate::{LoadInputs, Resolved, load};
 
-    fn of(options: &serde_json::Value, app: bool) -> Resolved {
-        load(&LoadInputs {
-            app,
-            ..LoadInputs::default().with_options(options.to_string())
-        })
+    /// What an app makes of these options.
+    fn of(options: serde_json::Value) -> Resolved {
+        let app = true;
+        let inputs = LoadInputs::default().with_options(options.to_string());
+        load(&LoadInputs { app, ..inputs })
     }
 
     fn is_two_phases(warning: &Reason) -> bool {
@@ -111,6 +111,12 @@ mod tests {
         resolved.problems.iter().map(|p| p.key.as_str()).collect()
     }
 
+    fn two_phases(options: serde_json::Value) -> usize {
+        let resolved = of(options);
+        let warnings = resolved.warnings.iter();
+        warnings.filter(|warning| is_two_phases(warning)).count()
+    }
+
     #[test]
     fn one_sensor_is_not_both_sides_of_a_pair() {
         for (power, export) in [
@@ -118,10 +124,7 @@ mod tests {
             ("a_power", "a_power_export"),
             ("c_power", "c_power_export"),
         ] {
-            let resolved = of(
-                &json!({power: "sensor.grid", export: "sensor.out, sensor.grid"}),
-                true,
-            );
+            let resolved = of(json!({power: "sensor.grid", export: "sensor.out, sensor.grid"}));
             assert_eq!(keys(&resolved), [export]);
             assert!(
                 matches!(&resolved.problems[0].allowed, Reason::Wrong(Wrong::BothSides { id, key }) if **id == *"sensor.grid" && *key == power)
@@ -135,25 +138,18 @@ mod tests {
                 !resolved.settings.source.auto_setup,
                 "and nothing is chosen instead"
             );
-            assert!(
-                of(&json!({power: "sensor.grid", export: "sensor.grid"}), false).fatal(),
-                "a plain run ends with the reason"
-            );
+            let options = json!({power: "sensor.grid", export: "sensor.grid"});
+            let plain = load(&LoadInputs::default().with_options(options.to_string()));
+            assert!(plain.fatal(), "a plain run ends with the reason");
         }
-        assert_eq!(
-            keys(&of(
-                &json!({"total_power": "sensor.in", "total_power_export": "sensor.out"}),
-                true
-            )),
-            [""; 0]
-        );
+        let good = of(json!({"total_power": "sensor.in", "total_power_export": "sensor.out"}));
+        assert_eq!(good.problems, []);
     }
 
     #[test]
     fn one_counter_is_not_both_directions() {
         let resolved = of(
-            &json!({"total_power": "sensor.p", "energy_import": "sensor.e", "energy_export": "sensor.e"}),
-            true,
+            json!({"total_power": "sensor.p", "energy_import": "sensor.e", "energy_export": "sensor.e"}),
         );
         assert_eq!(keys(&resolved), ["energy_export"]);
         let inputs = &resolved.settings.meters[0].inputs;
@@ -163,35 +159,17 @@ mod tests {
                 && inputs.energy_export.is_empty(),
             "power goes on, counters from it"
         );
-        assert_eq!(
-            keys(&of(
-                &json!({"b_energy_import": "sensor.e", "b_energy_export": "sensor.e"}),
-                true
-            )),
-            ["b_energy_export"]
-        );
+        let of_phase = of(json!({"b_energy_import": "sensor.e", "b_energy_export": "sensor.e"}));
+        assert_eq!(keys(&of_phase), ["b_energy_export"]);
     }
 
     #[test]
     fn no_sum_counts_a_part_twice() {
-        assert_eq!(
-            keys(&of(
-                &json!({"total_power": "sensor.a,sensor.b, sensor.a"}),
-                true
-            )),
-            ["total_power"]
-        );
-        assert_eq!(
-            keys(&of(
-                &json!({"b_power": "sensor.b", "b_power_export": "sensor.a,sensor.a"}),
-                true
-            )),
-            ["b_power_export"]
-        );
-        let resolved = of(
-            &json!({"total_power": "sensor.p", "energy_import": "sensor.e,sensor.e"}),
-            true,
-        );
+        let total = of(json!({"total_power": "sensor.a,sensor.b, sensor.a"}));
+        assert_eq!(keys(&total), ["total_power"]);
+        let export = of(json!({"b_power": "sensor.b", "b_power_export": "sensor.a,sensor.a"}));
+        assert_eq!(keys(&export), ["b_power_export"]);
+        let resolved = of(json!({"total_power": "sensor.p", "energy_import": "sensor.e,sensor.e"}));
         assert_eq!(keys(&resolved), vec!["energy_import"]);
         assert_eq!(resolved.settings.meters[0].inputs.energy_import.len(), 0);
         assert!(resolved.settings.meters[0].inputs.any_power());
@@ -199,40 +177,26 @@ mod tests {
 
     #[test]
     fn one_sensor_in_two_phases_is_worth_a_line() {
-        let resolved = of(
-            &json!({"a_power": "sensor.grid", "b_power": "sensor.grid", "c_power": "sensor.c"}),
-            true,
+        let resolved =
+            of(json!({"a_power": "sensor.grid", "b_power": "sensor.grid", "c_power": "sensor.c"}));
+        assert_eq!(resolved.problems, []);
+        let warnings = resolved.warnings.iter().map(ToString::to_string);
+        let said = "b_power names sensor.grid, which a_power names too";
+        assert!(warnings.into_iter().any(|warning| warning.contains(said)));
+        let crossed = two_phases(
+            json!({"a_power": "sensor.a", "b_power": "sensor.b", "b_power_export": "sensor.a"}),
         );
-        assert_eq!(keys(&resolved), [""; 0]);
-        assert!(
-            resolved.warnings.iter().any(|w| w
-                .to_string()
-                .contains("b_power names sensor.grid, which a_power names too")),
-            "{:?}",
-            resolved.warnings
+        assert_eq!(crossed, 1);
+        let voltage = two_phases(
+            json!({"a_power": "sensor.a", "b_power": "sensor.b", "a_volt": "sensor.u", "b_volt": "sensor.u"}),
         );
-        let crossed = of(
-            &json!({"a_power": "sensor.a", "b_power": "sensor.b", "b_power_export": "sensor.a"}),
-            true,
-        );
-        assert_eq!(
-            crossed.warnings.iter().filter(|w| is_two_phases(w)).count(),
-            1
-        );
-        let voltage = of(
-            &json!({"a_power": "sensor.a", "b_power": "sensor.b", "a_volt": "sensor.u", "b_volt": "sensor.u"}),
-            true,
-        );
-        assert!(
-            !voltage.warnings.iter().any(is_two_phases),
-            "one voltage for all is usual"
-        );
+        assert_eq!(voltage, 0, "one voltage for all is usual");
     }
 
     #[test]
     fn a_further_meter_is_held_to_the_same() {
         let meter = json!({"name": "garage", "http_port": 8081, "a_power": "sensor.x", "a_power_export": "sensor.x"});
-        let resolved = of(&json!({"total_power": "sensor.p", "meters": [meter]}), true);
+        let resolved = of(json!({"total_power": "sensor.p", "meters": [meter]}));
         assert_eq!(keys(&resolved), ["meters[0].a_power_export"]);
         assert!(
             resolved.absent_reason(1).is_some() && resolved.absent_reason(0).is_none(),

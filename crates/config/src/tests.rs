@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod properties;
+mod together;
+
 use std::{net::IpAddr, path::Path, time::Duration};
 
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{pattern::Pattern, *};
+use super::*;
 use vocab::{
     Phase,
     reason::{Reason, Wrong},
@@ -13,12 +15,8 @@ use vocab::{
 
 /// Inputs from options, environment and command line.
 fn inputs(options: &Value, env: &[(&str, &str)], args: &[(&str, &str)], app: bool) -> LoadInputs {
-    let map = |pairs: &[(&str, &str)]| {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_string(), (*v).to_string()))
-            .collect()
-    };
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    let map = |pairs: &[(&str, &str)]| pairs.iter().map(owned).collect();
     LoadInputs {
         args: map(args),
         env: map(env),
@@ -37,11 +35,8 @@ fn app(options: &Value) -> Resolved {
 }
 
 fn keys(resolved: &Resolved) -> Vec<&str> {
-    resolved
-        .problems
-        .iter()
-        .map(|problem| problem.key.as_str())
-        .collect()
+    let problems = resolved.problems.iter();
+    problems.map(|problem| problem.key.as_str()).collect()
 }
 
 fn ids(entities: &[vocab::EntityId]) -> Vec<&str> {
@@ -127,11 +122,7 @@ fn a_later_layer_wins_and_is_named() {
         Layer::File,
         "an empty variable is not set"
     );
-    assert_eq!(
-        resolved.settings.meters[0].hold.as_secs(),
-        10,
-        "an empty variable is not set"
-    );
+    assert_eq!(resolved.settings.meters[0].hold.as_secs(), 10);
     assert_eq!(resolved.layer("stale"), Layer::Default);
     let resolved = load(&inputs(
         &options,
@@ -163,13 +154,9 @@ fn a_plain_run_lists_everything_wrong_at_once() {
         false,
     ));
     assert!(resolved.fatal());
-    assert_eq!(
-        report(&resolved)
-            .lines()
-            .filter(|line| line.starts_with("error: "))
-            .count(),
-        9
-    );
+    let report = report(&resolved);
+    let errors = report.lines().filter(|line| line.starts_with("error: "));
+    assert_eq!(errors.count(), 9);
     let mut found = keys(&resolved);
     found.sort_unstable();
     assert_eq!(
@@ -187,12 +174,8 @@ fn a_plain_run_lists_everything_wrong_at_once() {
         ]
     );
     let text = |key: &str| {
-        resolved
-            .problems
-            .iter()
-            .find(|p| p.key == key)
-            .map(ToString::to_string)
-            .unwrap()
+        let problem = resolved.problems.iter().find(|p| p.key == key);
+        problem.unwrap().to_string()
     };
     assert_eq!(
         text("poll_intervall"),
@@ -207,12 +190,8 @@ fn a_plain_run_lists_everything_wrong_at_once() {
         "command line: udp_max (--udp-max) = \"1\": must be a whole number from 256 to 65507"
     );
     assert!(text("VIRTUAL_SHELLY_HOLDD").contains("VIRTUAL_SHELLY_HOLD:"));
-    let http = load(&inputs(
-        &json!({}),
-        &[("VIRTUAL_SHELLY_HTTP_PORT", "81")],
-        &[],
-        false,
-    ));
+    let env = [("VIRTUAL_SHELLY_HTTP_PORT", "81")];
+    let http = load(&inputs(&json!({}), &env, &[], false));
     assert_eq!(http.problems[0].nearest.as_deref(), Some("HTTP_PORT"));
 }
 
@@ -229,22 +208,17 @@ fn an_app_goes_on_but_never_with_a_doubtful_power() {
     assert_eq!(resolved.settings.meters[0].http_port, Some(80));
     assert!(resolved.absent_reasons.is_empty());
 
-    for wrong in [
-        json!({"a_invert": "maybe"}),
-        json!({"hold": -5}),
-        json!({"request_ip_ttl": 0}),
-        json!({"smoothing_window": 1}),
+    for (key, wrong) in [
+        ("a_invert", json!("maybe")),
+        ("hold", json!(-5)),
+        ("request_ip_ttl", json!(0)),
+        ("smoothing_window", json!(1)),
     ] {
-        let mut options = json!({"a_power": "sensor.a"});
-        options
-            .as_object_mut()
-            .unwrap()
-            .extend(wrong.as_object().unwrap().clone());
-        let resolved = app(&options);
-        assert_eq!(resolved.absent_reasons.len(), 1, "{wrong}");
+        let resolved = app(&json!({"a_power": "sensor.a", key: wrong}));
+        assert_eq!(resolved.absent_reasons.len(), 1, "{key}");
         assert!(
             !resolved.settings.meters[0].inputs.any_power() && !resolved.settings.source.auto_setup,
-            "{wrong}"
+            "{key}"
         );
     }
     // A good value of a later layer makes up for it; the wrong one stays listed.
@@ -326,12 +300,8 @@ fn calm_control_is_by_itself_unless_told_otherwise_for_each_meter() {
     let meters = |options: Value| -> Vec<ControlSettings> {
         let resolved = file(&options);
         assert_eq!(resolved.problems, [], "{options}");
-        resolved
-            .settings
-            .meters
-            .into_iter()
-            .map(|meter| meter.control)
-            .collect()
+        let meters = resolved.settings.meters.into_iter();
+        meters.map(|meter| meter.control).collect()
     };
     let mode = |value: Value| meters(json!({"control": value}))[0].mode;
     assert_eq!(
@@ -343,15 +313,16 @@ fn calm_control_is_by_itself_unless_told_otherwise_for_each_meter() {
             smoothed: false
         }
     );
-    assert_eq!(
-        [mode(json!("on")), mode(json!("off")), mode(json!("auto"))],
-        [ControlMode::On, ControlMode::Off, ControlMode::Auto]
-    );
-    assert_eq!(
-        [mode(json!(true)), mode(json!(false))],
-        [ControlMode::On, ControlMode::Off],
-        "YAML of old"
-    );
+    for (value, wanted) in [
+        (json!("on"), ControlMode::On),
+        (json!("off"), ControlMode::Off),
+        (json!("auto"), ControlMode::Auto),
+        // YAML of old.
+        (json!(true), ControlMode::On),
+        (json!(false), ControlMode::Off),
+    ] {
+        assert_eq!(mode(value), wanted);
+    }
     assert_eq!(
         keys(&file(
             &json!({"control": "maybe", "control_readers": ["kitchen"]})
@@ -372,208 +343,6 @@ fn calm_control_is_by_itself_unless_told_otherwise_for_each_meter() {
         [2, 2, 1]
     );
     assert!(two.iter().all(|c| c.smoothed));
-}
-
-#[test]
-fn what_acts_on_nothing_is_named() {
-    let idle = |options: Value| -> Vec<String> {
-        let resolved = file(&options);
-        assert_eq!(resolved.problems, [], "{options}");
-        resolved
-            .warnings
-            .iter()
-            .map(|line| {
-                line.to_string()
-                    .split(" is set but")
-                    .next()
-                    .unwrap_or_default()
-                    .to_string()
-            })
-            .collect()
-    };
-    let none: [&str; 0] = [];
-    assert_eq!(
-        idle(
-            json!({"control": "off", "control_readers": ["192.168.1.20"], "udp_enable": false, "udp_ports": [1010]})
-        ),
-        ["control_readers", "udp_ports"]
-    );
-    assert_eq!(
-        idle(json!({"scaling_shares": ["192.168.1.20=0.5"], "smoothing_window": 9})),
-        ["smoothing_window", "scaling_shares"]
-    );
-    assert_eq!(
-        idle(json!({"control_readers": ["192.168.1.20"], "udp_ports": [1010], "mdns_ip": "auto"})),
-        none
-    );
-    let total = |more: Value| {
-        let mut options = json!({"total_power": "sensor.t"});
-        options
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        idle(options)
-    };
-    assert_eq!(
-        total(json!({"a_invert": true, "b_scale": 2, "c_offset": 3})),
-        ["a_invert", "b_scale", "c_offset"]
-    );
-    assert_eq!(
-        total(
-            json!({"total_invert": true, "total_scale": 2, "total_phase": "b", "b_curr": "sensor.i"})
-        ),
-        none
-    );
-    assert_eq!(
-        total(json!({"a_invert": false, "a_scale": 1})),
-        none,
-        "as without it"
-    );
-    assert_eq!(
-        total(json!({"a_curr": "sensor.i", "b_curr": "sensor.i", "c_pf": "sensor.p"})),
-        ["b_curr", "c_pf"]
-    );
-    assert_eq!(
-        total(json!({"b_volt": "sensor.u", "n_curr": "sensor.n", "b_energy_import": "sensor.e"})),
-        none,
-        "served and counted"
-    );
-    assert_eq!(
-        total(json!({"total_phase": "split", "b_curr": "sensor.i", "c_pf": "sensor.p"})),
-        none
-    );
-    assert_eq!(
-        idle(json!({"a_power": "sensor.a", "total_invert": true, "b_invert": true})),
-        ["total_invert", "b_invert"]
-    );
-    let split = |more: Value| {
-        let mut options = json!({"a_power": "sensor.a", "total_phase": "split"});
-        options
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        idle(options)
-    };
-    assert_eq!(split(json!({})), ["total_phase"]);
-    assert_eq!(
-        split(json!({"energy_import": "sensor.e"})),
-        ["total_phase"],
-        "one phase takes all"
-    );
-    assert_eq!(
-        split(json!({"b_power": "sensor.b", "energy_import": "sensor.e"})),
-        none
-    );
-    assert_eq!(
-        split(json!({"b_power": "sensor.b", "target_offset": 5})),
-        none
-    );
-    // While something may still be chosen, or made up, nobody knows.
-    assert_eq!(
-        idle(json!({"total_invert": true, "a_invert": true, "a_curr": "sensor.i"})),
-        none
-    );
-    assert_eq!(
-        idle(json!({"source": "demo", "total_power": "sensor.t", "a_invert": true})),
-        none
-    );
-    assert_eq!(
-        idle(json!({"total_invert": true, "auto_setup": false})),
-        ["total_invert"]
-    );
-    let further = json!({"meters": [{"name": "x", "http_port": 81, "a_power": "sensor.a", "total_invert": true}]});
-    assert_eq!(idle(further), ["meters[0].total_invert"]);
-    // What is wrong is said already.
-    assert_eq!(
-        app(&json!({"total_power": "sensor.t", "a_power": "sensor.a", "b_invert": true})).warnings,
-        []
-    );
-}
-
-#[test]
-fn options_that_contradict_one_another() {
-    for (options, key, absent) in [
-        (
-            json!({"total_power": "sensor.t", "b_power": "sensor.b"}),
-            "total_power",
-            true,
-        ),
-        (
-            json!({"total_power_export": "sensor.t"}),
-            "total_power_export",
-            true,
-        ),
-        (
-            json!({"b_power_export": "sensor.b", "a_power": "sensor.a"}),
-            "b_power_export",
-            true,
-        ),
-        (
-            json!({"energy_import": "sensor.e", "a_energy_import": "sensor.a"}),
-            "energy_import",
-            false,
-        ),
-        (
-            json!({"mac": "2CBCBB0A1B2C", "device_id": "shellypro3em-2cbcbb0a1b2d"}),
-            "device_id",
-            false,
-        ),
-        (
-            json!({"ws_port_start": 6000, "ws_port_end": 6064}),
-            "ws_port_end",
-            false,
-        ),
-        (json!({"ws_port_start": 6023}), "ws_port_start", false),
-        (
-            json!({"meters": [{"name": "x"}]}),
-            "meters[0].http_port",
-            false,
-        ),
-        (
-            json!({"meters": [{"name": "x", "http_port": 8081, "modbus_port": 8081}]}),
-            "meters[0].modbus_port",
-            false,
-        ),
-        (
-            json!({"meters": [{"name": "x", "http_port": 6011}]}),
-            "meters[0].http_port",
-            false,
-        ),
-        (
-            json!({"meters": [{"name": "x", "http_port": 81}, {"name": "x", "http_port": 82}]}),
-            "meters[1].name",
-            false,
-        ),
-        (
-            json!({"meters": [{"name": "x", "http_port": 81, "mac": "2CBCBB0A1B2C"}], "mac": "2c:bc:bb:0a:1b:2c"}),
-            "meters[0].mac",
-            false,
-        ),
-    ] {
-        let resolved = file(&options);
-        assert_eq!(keys(&resolved), [key], "{options}");
-        assert_eq!(
-            app(&options)
-                .problems
-                .iter()
-                .filter(|p| p.key == key)
-                .count(),
-            1,
-            "{options}"
-        );
-        assert_eq!(!resolved.absent_reasons.is_empty(), absent, "{options}");
-    }
-    let resolved = load(&inputs(&json!({}), &[("HTTP_PORT", "8099")], &[], false));
-    assert_eq!(keys(&resolved), ["dashboard_port"]);
-    assert_eq!(
-        keys(&load(&inputs(
-            &json!({}),
-            &[],
-            &[("source", "replay")],
-            false
-        ))),
-        ["source"]
-    );
 }
 
 #[test]
@@ -603,12 +372,8 @@ fn the_network_card_sets_ports() {
         ("1010/udp", None),
         ("2220/udp", Some(3220)),
     ];
-    let network = Some(
-        network
-            .into_iter()
-            .map(|(k, v)| (k.to_string(), v))
-            .collect(),
-    );
+    let network = network.map(|(key, value)| (key.to_owned(), value));
+    let network = Some(network.into_iter().collect());
     let resolved = load(&LoadInputs {
         network: network.clone(),
         ..inputs(&json!({}), &[], &[], true)
@@ -641,9 +406,7 @@ fn further_meters_take_policy_but_no_identity() {
         ]
     }));
     assert_eq!(resolved.problems, []);
-    let [_, garage, flat] = &resolved.settings.meters[..] else {
-        panic!("three meters")
-    };
+    let [_, garage, flat] = <&[_; 3]>::try_from(&resolved.settings.meters[..]).unwrap();
     assert_eq!(garage.name.as_str(), "garage");
     assert_eq!(garage.hold.as_secs(), 7);
     assert_eq!(garage.stale, StalePolicy::Silent);
@@ -668,9 +431,7 @@ fn further_meters_take_policy_but_no_identity() {
         (0, 5),
         "a default port under a listener on all addresses is left out"
     );
-    let [_, covered] = &covered.settings.meters[..] else {
-        panic!("two meters")
-    };
+    let [_, covered] = <&[_; 2]>::try_from(&covered.settings.meters[..]).unwrap();
     assert_eq!(covered.http_port, Some(81));
     assert_eq!(covered.modbus_port, None);
     assert_eq!(covered.udp_ports.len(), 0);
@@ -681,14 +442,9 @@ fn further_meters_take_policy_but_no_identity() {
     let resolved = app(&json!({"hold": -1, "meters": [
         {"name": "own", "http_port": 81, "hold": 3, "a_power": "sensor.x"}, {"name": "takes", "http_port": 82, "a_power": "sensor.y"}
     ]}));
-    let absent: Vec<usize> = resolved
-        .absent_reasons
-        .iter()
-        .map(|(meter, _)| *meter)
-        .collect();
-    assert_eq!(
-        absent,
-        [0, 2],
+    let absent = resolved.absent_reasons.iter().map(|(meter, _)| *meter);
+    assert!(
+        absent.eq([0, 2]),
         "who takes the wrong value from the first is as doubtful"
     );
     assert!(
@@ -826,99 +582,4 @@ fn the_example_files_are_what_they_say() {
         seen += 1;
     }
     assert!(seen >= 6, "{seen} examples");
-}
-
-fn any_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        ".{0,12}".prop_map(Value::from),
-        prop::sample::select(vec![
-            "sensor.a",
-            "all",
-            "127.0.0.1",
-            "10.0.0.0/8=1",
-            "shellypro3em-2cbcbb0a1b2c",
-            "2cbcbb0a1b2c"
-        ])
-        .prop_map(Value::from),
-        (1_i64..70_000).prop_map(Value::from),
-    ];
-    leaf.prop_recursive(3, 24, 6, |inner| {
-        let key = prop_oneof![
-            prop::sample::select(definitions::all().map(|d| d.key).collect::<Vec<_>>())
-                .prop_map(String::from),
-            "[a-z_]{0,9}"
-        ];
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(key, inner, 0..5)
-                .prop_map(|members| Value::Object(members.into_iter().collect())),
-        ]
-    })
-}
-
-/// Texts that the schema's expression matches.
-fn of(pattern: Pattern) -> impl Strategy<Value = String> {
-    proptest::string::string_regex(
-        pattern
-            .regex()
-            .trim_start_matches('^')
-            .trim_end_matches('$'),
-    )
-    .unwrap()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn any_file_gives_settings_or_problems(values in prop::collection::vec((0_usize..200, any_json()), 0..12), app in any::<bool>()) {
-        let all: Vec<_> = definitions::all().collect();
-        let options: serde_json::Map<_, _> = values.into_iter().map(|(at, value)| (all[at % all.len()].key.to_string(), value)).collect();
-        let resolved = load(&inputs(&Value::Object(options), &[], &[], app));
-        prop_assert!(!resolved.settings.meters.is_empty());
-        for (index, _) in &resolved.absent_reasons {
-            prop_assert!(!resolved.settings.meters[*index].inputs.any_power());
-        }
-        for problem in &resolved.problems {
-            prop_assert_eq!(problem.to_string().lines().count(), 1);
-            prop_assert_eq!(resolved.problems.iter().filter(|other| *other == problem).count(), 1);
-        }
-        prop_assert!(!as_text(&resolved).is_empty());
-    }
-
-    #[test]
-    fn any_text_in_environment_and_command_line_gives_settings_or_problems(texts in prop::collection::vec((0_usize..200, ".{0,20}"), 0..12)) {
-        let all: Vec<_> = definitions::all().collect();
-        let mut inputs = LoadInputs::default();
-        for (at, text) in texts {
-            let def = all[at % all.len()];
-            inputs.env.insert(def.env_name().into_owned(), text.clone());
-            inputs.args.insert(def.key.to_string(), text);
-        }
-        prop_assert!(!load(&inputs).settings.meters.is_empty());
-    }
-
-    #[test]
-    fn what_the_schema_matches_is_accepted(
-        entities in of(Pattern::Entities), mac in of(Pattern::Mac),
-        id in of(Pattern::DeviceId), fw in of(Pattern::FwId),
-    ) {
-        prop_assert!(Pattern::Entities.matches(&entities) && Pattern::Mac.matches(&mac) && Pattern::DeviceId.matches(&id));
-        prop_assert_eq!(Pattern::FwId.matches(&fw), &fw[..8] >= "20230803");
-    }
-
-    #[test]
-    fn one_bad_value_is_one_problem(at in 0_usize..200) {
-        // An object is a wrong value for every option.
-        let all: Vec<_> = definitions::all().filter(|def| def.in_file).collect();
-        let def = all[at % all.len()];
-        let options = Value::Object([(def.key.to_string(), json!({"x": 1}))].into_iter().collect());
-        let resolved = file(&options);
-        prop_assert_eq!(keys(&resolved), vec![def.key]);
-        prop_assert!(resolved.problems[0].to_string().contains(&def.kind.limit().to_string()));
-    }
 }

@@ -4,10 +4,7 @@
 //!
 //! λ = 0.001 · trace / 5 on the 60 days before, fitted again every five days of a back-test.
 
-use serde::{Deserialize, Serialize};
-
-use super::climatology;
-use super::{Error, Horizon, Job};
+use super::{Error, Horizon, Job, at_least, climatology};
 
 /// Days a fit looks back.
 pub const FIT_DAYS: usize = 60;
@@ -19,7 +16,7 @@ const FEATURES: usize = 5;
 const RIDGE: f64 = 0.001;
 
 /// One row of weights a step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Blend {
     day: usize,
     weights: Vec<[f64; FEATURES]>,
@@ -108,12 +105,7 @@ impl Blend {
                 }
                 n += 1;
             }
-            if n < LEAST {
-                return Err(Error::TooFew {
-                    have: n,
-                    need: LEAST,
-                });
-            }
+            at_least(LEAST, n)?;
             weights.push(ridge(xx, xy));
         }
         Ok(Self { day, weights })
@@ -137,12 +129,6 @@ impl Blend {
             *value = x.iter().zip(weights).map(|(a, b)| a * b).sum::<f64>() as f32;
         }
         true
-    }
-
-    /// Whether it was made for this horizon.
-    #[must_use]
-    pub fn fits(&self, horizon: Horizon) -> bool {
-        self.day == horizon.day() && self.weights.len() == horizon.steps
     }
 }
 
@@ -181,18 +167,12 @@ fn ridge(mut xx: [[f64; FEATURES]; FEATURES], mut xy: [f64; FEATURES]) -> [f64; 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
 
-    const H: Horizon = Horizon {
-        step: 3600,
-        window: 24,
-        steps: 24,
-    };
+    const H: Horizon = Horizon::new(3600, 24, 24);
 
     fn fit(past: &[f32]) -> Result<Blend, Error> {
-        Blend::fit(past, H, &mut Job::new(&AtomicBool::new(false), &mut |_| {}))
+        Job::unwatched(|job| Blend::fit(past, H, job))
     }
 
     #[test]
@@ -237,7 +217,6 @@ mod tests {
         for (h, w) in line.iter().enumerate() {
             assert!((w - past[h]).abs() < 10.0, "{h} {w}");
         }
-        assert!(model.fits(H) && !model.fits(Horizon { steps: 12, ..H }));
     }
 
     #[test]

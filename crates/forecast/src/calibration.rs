@@ -145,32 +145,24 @@ impl Outcomes {
             .iter()
             .enumerate()
             .map(|(level, of)| of.tried(level, self.n as f64, margins));
-        // Near enough first, then the least loss (of ranks alone: the nearest share), then the
-        // nominal ranks.
-        let worth = |t: &Tried| {
-            let far = if margins && t.off <= NEAR { 0.0 } else { t.off };
-            (
-                far,
-                if margins { t.pinball } else { 0.0 },
-                t.calibration.level.abs_diff(NOMINAL),
-            )
-        };
         let best = all.min_by(|a, b| {
-            let (a, b) = (worth(a), worth(b));
-            a.0.total_cmp(&b.0)
-                .then(a.1.total_cmp(&b.1))
-                .then(a.2.cmp(&b.2))
+            let turned = |t: &Tried| t.calibration.level.abs_diff(NOMINAL);
+            a.off
+                .total_cmp(&b.off)
+                .then(a.loss.total_cmp(&b.loss))
+                .then(turned(a).cmp(&turned(b)))
         });
-        best.map(|t| t.calibration)
+        best.map(|tried| tried.calibration)
     }
 }
 
+/// What counts first comes first; last, the nominal ranks.
 struct Tried {
     calibration: Calibration,
-    /// Distance of the share held to the wanted one.
+    /// Distance of the share held to the wanted one; 0 where a margin brings it near enough.
     off: f64,
-    /// Pinball loss of both ends, W.
-    pinball: f64,
+    /// Pinball loss of both ends, W; 0 for ranks alone, where the nearest share says all.
+    loss: f64,
 }
 
 impl OfRank {
@@ -194,14 +186,16 @@ impl OfRank {
             .sum();
         // The loss of both ends is a tenth of the width wherever it came, and all of what it lay
         // outside.
-        let pinball = BAND_RANK * (self.width / n + 2.0 * f64::from(added)) + missed / n;
+        let loss = BAND_RANK * (self.width / n + 2.0 * f64::from(added)) + missed / n;
+        let off = (held / n - WANTED).abs();
+        let near = margins && off <= NEAR;
         Tried {
             calibration: Calibration {
                 level,
                 margin: added,
             },
-            off: (held / n - WANTED).abs(),
-            pinball,
+            off: if near { 0.0 } else { off },
+            loss: if margins { loss } else { 0.0 },
         }
     }
 }

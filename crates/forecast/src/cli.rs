@@ -1,6 +1,6 @@
 //! `virtual-shelly backtest`: what each model would have been worth on a recorded series.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -16,50 +16,51 @@ use super::{Job, Metric, ModelKind, Progress};
 /// Forecasts drawn by `--plot`.
 const DRAWN: usize = 12;
 
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
 /// The arguments that say which series to read; shared with `forecast`.
 #[must_use]
 pub(super) fn series_args() -> [Arg; 9] {
-    let number =
-        |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
+    let steps = |name, help| {
+        option(name, "STEPS", help)
+            .value_parser(value_parser!(u64).range(2..=300))
+            .default_value("30")
+    };
     [
-        Arg::new("csv")
-            .long("csv")
-            .value_name("FILE")
-            .required(true)
-            .value_parser(value_parser!(PathBuf))
-            .help("File with ts,w (Unix s, W) or one value a line"),
-        number("step", "SECONDS")
-            .value_parser(value_parser!(u32).range(1..=43_200))
-            .help("Length of a step; must divide a day"),
-        number("window", "STEPS")
-            .value_parser(value_parser!(u64).range(2..=300))
-            .default_value("30")
-            .help("Steps looked back at"),
-        number("horizon", "STEPS")
-            .value_parser(value_parser!(u64).range(2..=300))
-            .default_value("30")
-            .help("Steps forecast"),
-        Arg::new("column")
-            .long("column")
-            .value_name("NAME")
-            .help("Column of the power [default: w]"),
-        Arg::new("minus")
-            .long("minus")
-            .value_name("NAME")
-            .help("Column to take off it, empty = 0 (net = load − PV)"),
-        Arg::new("fill-gaps")
-            .long("fill-gaps")
-            .action(ArgAction::SetTrue)
-            .help("Fill gaps linearly; else windows that touch one are left out"),
-        number("skip-rows", "ROWS")
+        option(
+            "csv",
+            "FILE",
+            "File with ts,w (Unix s, W) or one value a line",
+        )
+        .required(true)
+        .value_parser(value_parser!(PathBuf)),
+        option("step", "SECONDS", "Length of a step; must divide a day")
+            .value_parser(value_parser!(u32).range(1..=43_200)),
+        steps("window", "Steps looked back at"),
+        steps("horizon", "Steps forecast"),
+        option("column", "NAME", "Column of the power [default: w]"),
+        option(
+            "minus",
+            "NAME",
+            "Column to take off it, empty = 0 (net = load − PV)",
+        ),
+        flag(
+            "fill-gaps",
+            "Fill gaps linearly; else windows that touch one are left out",
+        ),
+        option("skip-rows", "ROWS", "Rows left out at the start")
             .value_parser(value_parser!(u64))
-            .default_value("0")
-            .help("Rows left out at the start"),
-        Arg::new("plot")
-            .long("plot")
-            .value_name("FILE.svg")
-            .value_parser(value_parser!(PathBuf))
-            .help("Draw the result"),
+            .default_value("0"),
+        option("plot", "FILE.svg", "Draw the result").value_parser(value_parser!(PathBuf)),
     ]
 }
 
@@ -67,33 +68,23 @@ pub(super) fn series_args() -> [Arg; 9] {
 #[must_use]
 pub(super) fn common_args() -> [Arg; 3] {
     [
-        Arg::new("metric")
-            .long("metric")
+        option("metric", "metric", "What the automatic choice goes by")
             .value_parser(["mae", "rmse"])
-            .default_value("mae")
-            .help("What the automatic choice goes by"),
-        Arg::new("seed")
-            .long("seed")
+            .default_value("mae"),
+        option("seed", "seed", "Seed of the perceptron")
             .value_parser(value_parser!(u64))
-            .default_value("42")
-            .help("Seed of the perceptron"),
-        Arg::new("json")
-            .long("json")
-            .action(ArgAction::SetTrue)
-            .help("Print JSON"),
+            .default_value("42"),
+        flag("json", "Print JSON"),
     ]
 }
 
 /// The command `backtest`, to be mounted by `main`.
 #[must_use]
 pub fn backtest_command() -> Command {
-    let days = |name: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .value_name("DAYS")
+    let days = |name, help| {
+        option(name, "DAYS", help)
             .required(true)
             .value_parser(value_parser!(u64).range(1..=4000))
-            .help(help)
     };
     Command::new("backtest")
         .about("Train on the first days of a recorded series, test on the following ones")
@@ -102,12 +93,9 @@ pub fn backtest_command() -> Command {
         .arg(days("train-days", "Days trained on"))
         .arg(days("test-days", "Days tested on"))
         .arg(
-            Arg::new("stride")
-                .long("stride")
-                .value_name("STEPS")
+            option("stride", "STEPS", "Steps between two forecasts")
                 .value_parser(value_parser!(u64).range(1..=100_000))
-                .default_value("15")
-                .help("Steps between two forecasts"),
+                .default_value("15"),
         )
         .args(common_args())
 }
@@ -137,14 +125,8 @@ pub fn run_backtest(args: &ArgMatches) -> anyhow::Result<String> {
             "{}: automatic choice, MAE {mae:.1} W, last forecasts of the test",
             input.name()
         );
-        plot::write(
-            file,
-            &picture(
-                title,
-                protocol.horizon,
-                &Vec::from(report.test.drawn.clone()),
-            ),
-        )?;
+        let drawn = Vec::from(report.test.drawn.clone());
+        plot::write(file, &picture(title, protocol.horizon, &drawn))?;
     }
     Ok(if input.json {
         serde_json::to_string(&shown)?
@@ -200,11 +182,8 @@ impl Input {
     }
 
     pub(super) fn name(&self) -> String {
-        Path::new(&self.file)
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
+        let name = self.file.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 }
 
@@ -266,14 +245,7 @@ mod tests {
             .try_get_matches_from(call.split_whitespace())
             .unwrap();
         let input = Input::of(&args);
-        assert_eq!(
-            input.horizon(1800),
-            Horizon {
-                step: 1800,
-                window: 48,
-                steps: 48
-            }
-        );
+        assert_eq!(input.horizon(1800), Horizon::new(1800, 48, 48));
         assert_eq!(input.choice.skip_rows, 246);
         assert!(input.choice.fill_gaps);
         assert!(input.json);
@@ -293,11 +265,7 @@ mod tests {
             line: 2.0,
             band: None,
         };
-        let horizon = Horizon {
-            step: 60,
-            window: 2,
-            steps: 2,
-        };
+        let horizon = Horizon::new(60, 2, 2);
         let got = picture(
             String::new(),
             horizon,

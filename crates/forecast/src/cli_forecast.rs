@@ -11,7 +11,7 @@ use super::grid::Grid;
 use super::horizon::HorizonId;
 use super::plot::{self, Picture};
 use super::trainer::{Settings, TrainedHorizon, train_horizon};
-use super::{Error, Metric, ModelKind, csv_file};
+use super::{Metric, ModelKind, at_least, csv_file};
 
 /// Windows of the past drawn before the forecast.
 const DRAWN_WINDOWS: usize = 3;
@@ -51,14 +51,7 @@ pub fn run_forecast(args: &ArgMatches) -> anyhow::Result<String> {
         .rposition(|w| w.is_finite())
         .map_or(0, |last| last + 1);
     grid.w.truncate(known);
-    let need = horizon.window + horizon.steps;
-    if grid.known() < need {
-        return Err(Error::TooFew {
-            have: grid.known(),
-            need,
-        }
-        .into());
-    }
+    at_least(horizon.window + horizon.steps, grid.known())?;
     let settings = Settings {
         metric: input.metric,
         seed: input.seed,
@@ -139,7 +132,7 @@ fn worth(forecast: &HorizonForecast, trained: &TrainedHorizon, metric: Metric) -
         Metric::Rmse => "smaller in its big misses (RMSE) than",
     };
     match trained.metrics().and_then(|m| m.skill_by(metric)) {
-        _ if !trained.compared => {
+        _ if !trained.compared() => {
             ": too little data to compare models, two days are needed".to_owned()
         }
         _ if forecast.model != trained.model() => {

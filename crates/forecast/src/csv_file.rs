@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use anyhow::anyhow;
+
 use super::grid::{self, Grid, Sample};
 
 /// Most steps read: a year at 2 s, 63 MB.
@@ -36,23 +38,24 @@ pub struct Recorded {
 /// # Errors
 /// One line: what failed, in which line, which value.
 pub fn read(path: &Path, choice: &Choice) -> anyhow::Result<Recorded> {
+    let unread = |e: csv::Error| anyhow!("cannot read {}: {e}", path.display());
+    let wrong = |e: String| anyhow!("{}: {e}", path.display());
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .comment(Some(b'#'))
         .flexible(true)
         .trim(csv::Trim::All)
         .from_path(path)
-        .map_err(|e| anyhow::anyhow!("cannot read {}: {e}", path.display()))?;
+        .map_err(unread)?;
     let mut columns = None;
     let mut samples = Vec::new();
     let mut left_out = 0;
     for record in reader.records() {
-        let record = record.map_err(|e| anyhow::anyhow!("cannot read {}: {e}", path.display()))?;
+        let record = record.map_err(unread)?;
         let columns = match &columns {
             Some(columns) => columns,
             None => {
-                let (found, header) = Columns::find(&record, choice)
-                    .map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+                let (found, header) = Columns::find(&record, choice).map_err(wrong)?;
                 let columns = columns.insert(found);
                 if header {
                     continue;
@@ -67,23 +70,19 @@ pub fn read(path: &Path, choice: &Choice) -> anyhow::Result<Recorded> {
         let row = samples.len();
         let sample = columns.sample(&record, row).map_err(|e| {
             let line = record.position().map_or(0, csv::Position::line);
-            anyhow::anyhow!("{}, line {line}: {e}", path.display())
+            anyhow!("{}, line {line}: {e}", path.display())
         })?;
         samples.push(sample);
     }
     let timed = columns.is_some_and(|c| c.ts.is_some());
-    let step = match choice.step {
-        Some(step) => step,
-        None if timed => usual_step(&samples).unwrap_or(2),
-        None => 2,
-    };
+    let found = || usual_step(&samples).filter(|_| timed);
+    let step = choice.step.or_else(found).unwrap_or(2);
     if !timed {
         for sample in &mut samples {
             sample.ts *= i64::from(step);
         }
     }
-    let mut grid =
-        on_grid(&samples, step).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+    let mut grid = on_grid(&samples, step).map_err(wrong)?;
     if choice.fill_gaps {
         grid::fill_linearly(&mut grid.w);
     } else {
@@ -95,13 +94,11 @@ pub fn read(path: &Path, choice: &Choice) -> anyhow::Result<Recorded> {
 /// The samples' grid from the first row on, even where that row's value is missing.
 fn on_grid(samples: &[Sample], step: u32) -> Result<Grid, String> {
     let mut grid = grid::cells(samples, step, MAX_CELLS + 1).map_err(|e| e.to_string())?;
-    let first = samples
-        .first()
-        .map_or(0, |s| s.ts.div_euclid(i64::from(step.max(1))));
-    let missing = grid.t0 / i64::from(step.max(1)) - first;
-    if grid.w.is_empty() {
+    let size = i64::from(step);
+    let Some(first) = samples.first().filter(|_| !grid.w.is_empty()) else {
         return Err("there is no value in it".to_owned());
-    }
+    };
+    let missing = grid.t0 / size - first.ts.div_euclid(size);
     let missing = usize::try_from(missing).unwrap_or(0);
     if missing + grid.w.len() > MAX_CELLS {
         return Err(format!(
@@ -109,7 +106,7 @@ fn on_grid(samples: &[Sample], step: u32) -> Result<Grid, String> {
         ));
     }
     grid.w.splice(0..0, std::iter::repeat_n(f32::NAN, missing));
-    grid.t0 -= missing as i64 * i64::from(step);
+    grid.t0 -= missing as i64 * size;
     Ok(grid)
 }
 

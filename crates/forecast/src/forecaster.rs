@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::horizon::HorizonId;
+use super::horizon::{Horizon, HorizonId};
 use super::panel::{Answers, Ready};
 use super::recent::Recent;
 use super::trainer::{Trained, TrainedHorizon};
@@ -42,7 +42,6 @@ pub struct HorizonForecast {
 
 /// Asks a [`Trained`]; it borrows it, with a search tree built over its moments.
 pub struct Forecaster<'a> {
-    trained: &'a Trained,
     asked: Vec<Asked<'a>>,
 }
 
@@ -51,19 +50,21 @@ pub struct Forecaster<'a> {
 /// # Errors
 /// [`Error::Library`] if the search tree refuses the points.
 pub fn once(trained: &TrainedHorizon, past: &[f32], origin: i64) -> Result<HorizonForecast, Error> {
-    Ok(Asked::new(trained)?.ask(trained, past, origin))
+    Ok(Asked::new(trained)?.ask(past, origin))
 }
 
 struct Asked<'a> {
+    trained: &'a TrainedHorizon,
     ready: Ready<'a>,
     kinds: Vec<ModelKind>,
     answers: Answers,
-    latest: Option<(f32, Arc<HorizonForecast>)>,
+    latest: Option<Arc<HorizonForecast>>,
 }
 
 impl<'a> Asked<'a> {
     fn new(trained: &'a TrainedHorizon) -> Result<Self, Error> {
         Ok(Self {
+            trained,
             ready: trained.fitted.ready(trained.horizon)?,
             kinds: trained.needed(),
             answers: Answers::new(trained.horizon.steps),
@@ -71,14 +72,14 @@ impl<'a> Asked<'a> {
         })
     }
 
-    fn ask(&mut self, trained: &TrainedHorizon, past: &[f32], origin: i64) -> HorizonForecast {
-        self.ready.ask_for(past, &self.kinds, &mut self.answers);
-        let (state, answers) = (&trained.state, &self.answers);
-        let step = i64::from(trained.horizon.step);
-        let points = (0..trained.horizon.steps).map(|h| {
+    fn ask(&mut self, past: &[f32], origin: i64) -> HorizonForecast {
+        self.ready.ask(past, &self.kinds, &mut self.answers);
+        let (state, answers) = (&self.trained.state, &self.answers);
+        let Horizon { step, steps, .. } = self.trained.horizon;
+        let points = (0..steps).map(|h| {
             let (w, band) = state.speak(answers, h);
             Point {
-                ts: origin + (h as i64 + 1) * step,
+                ts: origin + (h as i64 + 1) * i64::from(step),
                 w,
                 lo: band.map(|b| b.0),
                 hi: band.map(|b| b.1),
@@ -86,8 +87,8 @@ impl<'a> Asked<'a> {
         });
         let said = answers.said[state.line.index()];
         HorizonForecast {
-            id: trained.id,
-            step: trained.horizon.step,
+            id: self.trained.id,
+            step,
             model: if said {
                 state.line
             } else {
@@ -108,7 +109,6 @@ impl<'a> Forecaster<'a> {
     pub fn new(trained: &'a Trained) -> Result<Self, Error> {
         let asked = trained.horizons.iter().map(Asked::new);
         Ok(Self {
-            trained,
             asked: asked.collect::<Result<_, Error>>()?,
         })
     }
@@ -117,24 +117,16 @@ impl<'a> Forecaster<'a> {
     /// value is left out: no forecast is made from what is long past. Where nothing new came the
     /// forecast is the one before, so calling often costs little.
     pub fn forecast(&mut self, recent: &Recent, now: i64) -> Vec<Arc<HorizonForecast>> {
-        let mut all = Vec::with_capacity(3);
-        for (trained, asked) in self.trained.horizons.iter().zip(&mut self.asked) {
-            let Some((past, origin)) = recent.past(trained.id, now) else {
-                asked.latest = None;
-                continue;
-            };
+        let asked = self.asked.iter_mut();
+        let forecasts = asked.filter_map(|asked| {
+            let before = asked.latest.take();
+            let (past, origin) = recent.past(asked.trained.id, now)?;
             let value = past[past.len() - 1];
-            match &asked.latest {
-                Some((then, same)) if same.origin == origin && *then == value => {
-                    all.push(Arc::clone(same));
-                    continue;
-                }
-                _ => {}
-            }
-            let forecast = Arc::new(asked.ask(trained, past, origin));
-            asked.latest = Some((value, Arc::clone(&forecast)));
-            all.push(forecast);
-        }
-        all
+            let same = before.filter(|before| before.origin == origin && before.now == value);
+            let forecast = same.unwrap_or_else(|| Arc::new(asked.ask(past, origin)));
+            asked.latest = Some(Arc::clone(&forecast));
+            Some(forecast)
+        });
+        forecasts.collect()
     }
 }

@@ -271,11 +271,7 @@ mod tests {
     fn windows_that_touch_a_gap_are_left_out() {
         let mut w = vec![1.0; 20];
         w[10] = f32::NAN;
-        let h = Horizon {
-            step: 2,
-            window: 3,
-            steps: 2,
-        };
+        let h = Horizon::new(2, 3, 2);
         assert_eq!(origins(&w, h), vec![2, 3, 4, 5, 6, 7, 13, 14, 15, 16, 17]);
     }
 

@@ -49,6 +49,16 @@ pub struct Horizon {
 }
 
 impl Horizon {
+    /// `steps` steps of `step` seconds, made from the `window` steps before them.
+    #[must_use]
+    pub const fn new(step: u32, window: usize, steps: usize) -> Self {
+        Self {
+            step,
+            window,
+            steps,
+        }
+    }
+
     /// Check the ranges once.
     ///
     /// # Errors
@@ -117,22 +127,9 @@ impl Horizon {
 /// [`Error::Params`] if `step`, `window` or `steps` is out of range.
 pub fn horizons(step: u32, window: usize, steps: usize) -> Result<[Horizon; 3], Error> {
     Ok([
-        Horizon {
-            step: sample_step(step),
-            window,
-            steps,
-        }
-        .check()?,
-        Horizon {
-            step: 60,
-            window: 30,
-            steps: 15,
-        },
-        Horizon {
-            step: 900,
-            window: 96,
-            steps: 96,
-        },
+        Horizon::new(sample_step(step), window, steps).check()?,
+        Horizon::new(60, 30, 15),
+        Horizon::new(900, 96, 96),
     ])
 }
 
@@ -166,15 +163,7 @@ mod tests {
             [15, 1, 1]
         );
         assert_eq!(horizons(1, 30, 300).unwrap()[0].stride(), 60);
-        assert_eq!(
-            Horizon {
-                step: 300,
-                window: 12,
-                steps: 6
-            }
-            .stride(),
-            1
-        );
+        assert_eq!(Horizon::new(300, 12, 6).stride(), 1);
     }
 
     #[test]

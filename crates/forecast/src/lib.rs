@@ -13,7 +13,7 @@
 //! Powers are watts (positive = import), times Unix seconds. Why so: `docs/decisions.md#forecast`.
 //!
 //! * [`horizon`] the three horizons, [`grid`] samples → regular series,
-//! * models, one file each: [`last_value`], [`yesterday`], [`neighbours`], [`mlp`], [`average`],
+//! * models, one file each: [`last_value`], [`yesterday`], [`neighbours`], [`mlp`],
 //!   [`climatology`], [`blend`]; [`panel`] fits and asks them all,
 //! * [`band`] P10–P90, [`calibration`] of its width, [`metrics`], [`choice`], [`rolling`]
 //!   back-test,
@@ -23,7 +23,6 @@
 //!
 //! How to add a model: `CONTRIBUTING.md`.
 
-pub mod average;
 pub mod band;
 pub mod blend;
 pub mod calibration;
@@ -85,7 +84,9 @@ pub enum ModelKind {
     Neighbours,
     /// Multilayer perceptron.
     Mlp,
-    /// Mean of neighbours and perceptron.
+    /// Mean of neighbours and perceptron: the medians of the one win on MAE, the means of the other
+    /// on RMSE, both together are the best all-rounder
+    /// (`docs/decisions.md#what-the-measurements-said`).
     Average,
     /// Mean of the last 14 days at this time of day; horizons from 1 h.
     Climatology,
@@ -179,6 +180,14 @@ pub enum Error {
     Library(String),
 }
 
+/// Ok where there are no fewer usable steps than needed, [`Error::TooFew`] otherwise.
+const fn at_least(need: usize, have: usize) -> Result<(), Error> {
+    if have < need {
+        return Err(Error::TooFew { have, need });
+    }
+    Ok(())
+}
+
 /// A training's line to the outside: may it go on, and how far is it.
 ///
 /// [`Job::tick`] is called after every few milliseconds of work, so a caller that wants to hold a
@@ -210,6 +219,11 @@ impl<'a> Job<'a> {
             span: 1.0,
             stage: "",
         }
+    }
+
+    /// Run something that nobody watches or cancels.
+    pub fn unwatched<T>(run: impl FnOnce(&mut Job<'_>) -> T) -> T {
+        run(&mut Job::new(&AtomicBool::new(false), &mut |_| {}))
     }
 
     /// A part of this job that covers `from..to` (0 to 1) of it.

@@ -4,9 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Metric;
-
-/// Lower and upper rank of the band.
-pub const BAND: (f64, f64) = (0.1, 0.9);
+use super::calibration::BAND_RANK;
 
 /// A forecast point beside what came.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +20,7 @@ pub struct Scored {
 }
 
 /// Running sums of [`Scored`] points; sums of two periods add up.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Score {
     n: u64,
     abs: f64,
@@ -33,9 +31,25 @@ pub struct Score {
     banded: u64,
     pinball: f64,
     covered: u64,
+    mape: Option<Mape>,
 }
 
 impl Score {
+    /// With a MAPE, for points of which these will be what came.
+    #[must_use]
+    pub fn with_mape(came: impl Iterator<Item = f32>) -> Self {
+        let (sum, n) = came.fold((0.0, 0), |(sum, n), w| (sum + f64::from(w.abs()), n + 1));
+        let mean = ratio(sum, n).unwrap_or(0.0);
+        Self {
+            mape: Some(Mape {
+                least: (0.1 * mean).max(50.0),
+                points: 0,
+                sum: 0.0,
+            }),
+            ..Self::default()
+        }
+    }
+
     /// Count a point in.
     pub fn add(&mut self, point: Scored) {
         let came = f64::from(point.came);
@@ -50,12 +64,15 @@ impl Score {
         if let Some((lo, hi)) = point.band {
             let (lo, hi) = (f64::from(lo), f64::from(hi));
             self.banded += 1;
-            self.pinball += pinball(came, lo, BAND.0) + pinball(came, hi, BAND.1);
+            self.pinball += pinball(came, lo, BAND_RANK) + pinball(came, hi, 1.0 - BAND_RANK);
             self.covered += u64::from(lo <= came && came <= hi);
+        }
+        if let Some(mape) = &mut self.mape {
+            mape.add(point);
         }
     }
 
-    /// Count another period in.
+    /// Count another period in, but for its MAPE.
     pub fn merge(&mut self, other: &Self) {
         self.n += other.n;
         self.abs += other.abs;
@@ -92,18 +109,17 @@ impl Score {
         ratio(self.pinball, self.banded)
     }
 
-    /// The figures; MAPE is not among the sums (see [`Mape`]).
+    /// The figures.
     #[must_use]
-    pub fn metrics(&self, mape: &Mape) -> Metrics {
-        let (mape, mape_points) = mape.value();
+    pub fn metrics(&self) -> Metrics {
         Metrics {
             n: self.n,
             mae: self.mae(),
             mse: ratio(self.square, self.n),
             rmse: self.rmse(),
             wape: quotient(self.abs, self.came_abs).map(|q| 100.0 * q),
-            mape,
-            mape_points,
+            mape: self.mape.and_then(|mape| mape.percent(self.n)),
+            mape_points: self.mape.map_or(0, |mape| mape.points),
             baseline_mae: ratio(self.last_abs, self.n),
             skill: quotient(self.abs, self.last_abs).map(|q| 1.0 - q),
             skill_rmse: quotient(self.square, self.last_square).map(|q| 1.0 - q.sqrt()),
@@ -139,54 +155,29 @@ fn quotient(a: f64, b: f64) -> Option<f64> {
     (b > 0.0).then(|| a / b)
 }
 
-/// Mean absolute percentage error, only over points that are worth a percentage:
-/// |W| ≥ max(50 W, 10 % of the mean of |W|). None when fewer than half qualify.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Mape {
-    /// Least |W| that is worth a percentage.
+/// Mean absolute percentage error, only over points that are worth a percentage.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Mape {
+    /// Least |W| that is worth one.
     least: f64,
-    n: u64,
-    count: u64,
+    points: u64,
     sum: f64,
 }
 
 impl Mape {
-    /// Of points whose |W| will be `mean` on average.
-    #[must_use]
-    pub fn of(mean: f64) -> Self {
-        Self {
-            least: (0.1 * mean).max(50.0),
-            ..Self::default()
-        }
-    }
-
-    /// Take a point into account.
-    pub fn add(&mut self, came: f32, line: f32) {
-        self.n += 1;
-        let size = f64::from(came.abs());
+    fn add(&mut self, point: Scored) {
+        let size = f64::from(point.came.abs());
         if size >= self.least {
-            self.sum += f64::from((came - line).abs()) / size;
-            self.count += 1;
+            self.sum += f64::from((point.came - point.line).abs()) / size;
+            self.points += 1;
         }
     }
 
-    /// Percentage and the number of points that qualified.
-    #[must_use]
-    pub fn value(&self) -> (Option<f64>, u64) {
-        let enough = self.count > 0 && 2 * self.count >= self.n;
-        (
-            enough.then(|| 100.0 * self.sum / self.count as f64),
-            self.count,
-        )
+    /// None when fewer than half of `all` points qualified.
+    fn percent(self, all: u64) -> Option<f64> {
+        let enough = 2 * self.points >= all;
+        ratio(100.0 * self.sum, self.points).filter(|_| enough)
     }
-}
-
-/// Mean of |W|; 0 of none.
-pub fn mean_size(came: impl Iterator<Item = f32>) -> f64 {
-    let (sum, n) = came.fold((0.0, 0_u64), |(sum, n), w| {
-        (sum + f64::from(w.abs()), n + 1)
-    });
-    ratio(sum, n).unwrap_or(0.0)
 }
 
 /// The figures of a period; `None` where a figure says nothing (no points, a yardstick of 0).
@@ -202,7 +193,8 @@ pub struct Metrics {
     pub rmse: Option<f64>,
     /// Sum of |miss| over sum of |W|, %.
     pub wape: Option<f64>,
-    /// Mean absolute percentage error, %, see [`Mape`].
+    /// Mean absolute percentage error, %, only over points with |W| ≥ max(50 W, 10 % of the mean of
+    /// |W|); None when fewer than half qualify, and where it was not asked for.
     pub mape: Option<f64>,
     /// Points that qualified for `mape`.
     pub mape_points: u64,
@@ -245,13 +237,10 @@ mod tests {
 
     #[test]
     fn figures_of_two_points() {
-        let mut score = Score::default();
-        let mut mape = Mape::of(150.0);
-        for p in [point(100.0, 90.0, 60.0), point(200.0, 230.0, 260.0)] {
-            score.add(p);
-            mape.add(p.came, p.line);
-        }
-        let m = score.metrics(&mape);
+        let mut score = Score::with_mape([100.0, 200.0].into_iter());
+        score.add(point(100.0, 90.0, 60.0));
+        score.add(point(200.0, 230.0, 260.0));
+        let m = score.metrics();
         assert_eq!(m.n, 2);
         assert_eq!(m.mae, Some(20.0));
         assert_eq!(m.mse, Some(500.0));
@@ -267,11 +256,12 @@ mod tests {
     #[test]
     fn mape_leaves_out_what_is_near_zero_and_says_nothing_of_a_house_regulated_to_zero() {
         let of = |came: &[f32], lines: &[f32]| {
-            let mut mape = Mape::of(mean_size(came.iter().copied()));
-            came.iter()
-                .zip(lines)
-                .for_each(|(came, line)| mape.add(*came, *line));
-            mape.value()
+            let mut score = Score::with_mape(came.iter().copied());
+            for (came, line) in came.iter().zip(lines) {
+                score.add(point(*came, *line, 0.0));
+            }
+            let m = score.metrics();
+            (m.mape, m.mape_points)
         };
         assert_eq!(
             of(&[0.001, 0.001, 0.001, 100.0], &[38.0, 38.0, 38.0, 90.0]),
@@ -290,10 +280,9 @@ mod tests {
 
     #[test]
     fn nothing_counted_and_a_flat_line_give_no_figures_instead_of_nan() {
-        let m = Score::default().metrics(&Mape::default());
-        assert_eq!(m, Metrics::default());
+        assert_eq!(Score::default().metrics(), Metrics::default());
         let mut score = Score::default();
         score.add(point(5.0, 5.0, 5.0));
-        assert_eq!(score.metrics(&Mape::default()).skill, None);
+        assert_eq!(score.metrics().skill, None);
     }
 }

@@ -12,9 +12,14 @@ use std::collections::HashMap;
 use linfa_nn::{NearestNeighbour, NearestNeighbourIndex, distance::L2Dist};
 use ndarray::{Array2, ArrayView1};
 
-use super::grid;
-use super::{Error, Horizon, Job};
+use super::{Error, Horizon, Job, at_least, grid};
 
+/// Most moments kept.
+const MOMENTS: usize = 20_000;
+/// Neighbours whose median is the line.
+const LINE: usize = 20;
+/// Neighbours that are the band.
+const BAND: usize = 50;
 /// Blocks of the window.
 const BLOCKS: usize = 6;
 /// Differences at the end of the window.
@@ -24,61 +29,9 @@ const RESOLUTION: f32 = 0.01;
 /// Leaf size of the tree.
 const LEAF: usize = 16;
 
-/// How many of what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Params {
-    /// Most windows kept, 100–100,000.
-    pub windows: usize,
-    /// Neighbours of the line, 1–`band`.
-    pub line: usize,
-    /// Neighbours of the band, at most 200.
-    pub band: usize,
-}
-
-impl Default for Params {
-    /// 20,000 windows, median of 20, quantiles of 50.
-    fn default() -> Self {
-        Self {
-            windows: 20_000,
-            line: 20,
-            band: 50,
-        }
-    }
-}
-
-impl Params {
-    /// Check the ranges once.
-    ///
-    /// # Errors
-    /// [`Error::Params`] naming the value and its range.
-    pub fn check(self) -> Result<Valid, Error> {
-        let Self {
-            windows,
-            line,
-            band,
-        } = self;
-        if !(100..=100_000).contains(&windows) {
-            return Err(Error::Params(format!(
-                "windows {windows}: use 100 to 100,000"
-            )));
-        }
-        if line == 0 || line > band || band > 200 {
-            return Err(Error::Params(format!(
-                "neighbours {line} of {band}: use 1 to 200, the line's no more than the band's"
-            )));
-        }
-        Ok(Valid(self))
-    }
-}
-
-/// Checked parameters.
-#[derive(Debug, Clone, Copy)]
-pub struct Valid(Params);
-
 /// The moments of the past, merged where equal.
 #[derive(Debug)]
 pub struct Neighbours {
-    params: Params,
     horizon: Horizon,
     past: Vec<f32>,
     points: Array2<f32>,
@@ -87,26 +40,14 @@ pub struct Neighbours {
     origins: Vec<u32>,
 }
 
-impl Valid {
+impl Neighbours {
     /// Describe the moments of `past`.
     ///
     /// # Errors
     /// [`Error::TooFew`] with fewer than twice the band's neighbours, [`Error::Cancelled`].
-    pub fn fit(
-        &self,
-        past: &[f32],
-        horizon: Horizon,
-        job: &mut Job<'_>,
-    ) -> Result<Neighbours, Error> {
-        let params = self.0;
-        let drawn = grid::drawn_evenly(&grid::origins(past, horizon), params.windows);
-        let need = 2 * params.band;
-        if drawn.len() < need {
-            return Err(Error::TooFew {
-                have: drawn.len(),
-                need,
-            });
-        }
+    pub fn fit(past: &[f32], horizon: Horizon, job: &mut Job<'_>) -> Result<Self, Error> {
+        let drawn = grid::drawn_evenly(&grid::origins(past, horizon), MOMENTS);
+        at_least(2 * BAND, drawn.len())?;
         let dims = describe(&past[..horizon.window], horizon.window).len();
         let mut places: HashMap<Vec<i32>, usize> = HashMap::with_capacity(drawn.len());
         let mut values = Vec::with_capacity(drawn.len() * dims);
@@ -134,8 +75,7 @@ impl Valid {
             origins.extend(equal);
             starts.push(origins.len() as u32);
         }
-        Ok(Neighbours {
-            params,
+        Ok(Self {
             horizon,
             past: past.to_vec(),
             points,
@@ -143,9 +83,7 @@ impl Valid {
             origins,
         })
     }
-}
 
-impl Neighbours {
     /// The search tree over the moments; it borrows them.
     ///
     /// # Errors
@@ -191,34 +129,29 @@ impl Index<'_> {
     /// Write the forecast after `past` into `line` and what the neighbours did into `spread`, W.
     /// False: the window touches a gap.
     pub fn predict(&self, past: &[f32], line: &mut [f32], spread: &mut Spread) -> bool {
-        let Neighbours {
-            params,
-            horizon,
-            past: then,
-            ..
-        } = self.of;
-        if !grid::whole(past, horizon.window) {
+        let (then, window) = (&self.of.past, self.of.horizon.window);
+        if !grid::whole(past, window) {
             return false;
         }
         let now = past[past.len() - 1];
-        let point = describe(past, horizon.window);
-        let Ok(near) = self.tree.k_nearest(ArrayView1::from(&point), params.band) else {
+        let point = describe(past, window);
+        let Ok(near) = self.tree.k_nearest(ArrayView1::from(&point), BAND) else {
             return false;
         };
-        let mut origins = Vec::with_capacity(params.band);
+        let mut origins = Vec::with_capacity(BAND);
         for (_, place) in near {
             let equal = self.of.starts[place] as usize..self.of.starts[place + 1] as usize;
             let equal = &self.of.origins[equal];
             // Of more equal moments than are wanted, every so many-th.
-            let want = equal.len().min(params.band - origins.len());
+            let want = equal.len().min(BAND - origins.len());
             origins.extend((0..want).map(|j| equal[j * equal.len() / want] as usize));
-            if origins.len() == params.band {
+            if origins.len() == BAND {
                 break;
             }
         }
         spread.count = origins.len();
         spread.sorted.clear();
-        let mut close = Vec::with_capacity(params.line);
+        let mut close = Vec::with_capacity(LINE);
         for (h, value) in line.iter_mut().enumerate() {
             let start = spread.sorted.len();
             spread
@@ -226,7 +159,7 @@ impl Index<'_> {
                 .extend(origins.iter().map(|&t| now + (then[t + 1 + h] - then[t])));
             let here = &mut spread.sorted[start..];
             close.clear();
-            close.extend_from_slice(&here[..params.line.min(here.len())]);
+            close.extend_from_slice(&here[..LINE.min(here.len())]);
             close.sort_unstable_by(f32::total_cmp);
             *value = median(&close);
             here.sort_unstable_by(f32::total_cmp);
@@ -268,23 +201,12 @@ fn describe(past: &[f32], window: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
 
-    const H: Horizon = Horizon {
-        step: 2,
-        window: 30,
-        steps: 30,
-    };
+    const H: Horizon = Horizon::new(2, 30, 30);
 
     fn fit(past: &[f32]) -> Neighbours {
-        let never = AtomicBool::new(false);
-        Params::default()
-            .check()
-            .unwrap()
-            .fit(past, H, &mut Job::new(&never, &mut |_| {}))
-            .unwrap()
+        Job::unwatched(|job| Neighbours::fit(past, H, job)).unwrap()
     }
 
     #[test]
@@ -337,35 +259,9 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_checked_and_little_data_is_said() {
-        assert!(
-            Params {
-                line: 60,
-                ..Params::default()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Params {
-                windows: 1,
-                ..Params::default()
-            }
-            .check()
-            .is_err()
-        );
-        let never = AtomicBool::new(false);
-        let got = Params::default().check().unwrap().fit(
-            &[1.0; 100],
-            H,
-            &mut Job::new(&never, &mut |_| {}),
-        );
-        assert_eq!(
-            got.map(|_| ()),
-            Err(Error::TooFew {
-                have: 41,
-                need: 100
-            })
-        );
+    fn little_data_is_said() {
+        let got = Job::unwatched(|job| Neighbours::fit(&[1.0; 100], H, job));
+        let (have, need) = (41, 100);
+        assert_eq!(got.map(|_| ()), Err(Error::TooFew { have, need }));
     }
 }

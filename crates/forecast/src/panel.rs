@@ -1,18 +1,21 @@
 //! Every model of a horizon, fitted together and asked together.
 
-use super::mlp::{self, Mlp, Work};
-use super::neighbours::{self, Index, Neighbours, Spread};
-use super::{Error, Horizon, Job, ModelKind};
-use super::{average, blend, climatology, cost, last_value, yesterday};
-use blend::Blend;
+use serde::{Deserialize, Serialize};
+
+use super::blend::{self, Blend};
+use super::mlp::{Mlp, Work};
+use super::neighbours::{Index, Neighbours, Spread};
+use super::{Error, Horizon, Job, ModelKind, climatology, cost, last_value, yesterday};
+
+/// Models there are.
+pub(super) const KINDS: usize = ModelKind::ALL.len();
 
 /// Answers of all models to one moment.
 #[derive(Debug, Clone)]
 pub struct Answers {
-    steps: usize,
-    lines: Vec<f32>,
+    lines: [Vec<f32>; KINDS],
     /// Whether each model could say something, by [`ModelKind::index`].
-    pub said: [bool; ModelKind::ALL.len()],
+    pub said: [bool; KINDS],
     /// What the neighbours did; empty when they were not asked.
     pub spread: Spread,
 }
@@ -22,9 +25,8 @@ impl Answers {
     #[must_use]
     pub fn new(steps: usize) -> Self {
         Self {
-            steps,
-            lines: vec![f32::NAN; steps * ModelKind::ALL.len()],
-            said: [false; ModelKind::ALL.len()],
+            lines: std::array::from_fn(|_| vec![f32::NAN; steps]),
+            said: [false; KINDS],
             spread: Spread::default(),
         }
     }
@@ -32,14 +34,12 @@ impl Answers {
     /// What a model said, W.
     #[must_use]
     pub fn line(&self, kind: ModelKind) -> &[f32] {
-        let at = kind.index() * self.steps;
-        &self.lines[at..at + self.steps]
+        &self.lines[kind.index()]
     }
 
     /// Room for what a model says.
     pub fn line_mut(&mut self, kind: ModelKind) -> &mut [f32] {
-        let at = kind.index() * self.steps;
-        &mut self.lines[at..at + self.steps]
+        &mut self.lines[kind.index()]
     }
 }
 
@@ -60,21 +60,27 @@ pub trait Panel {
     ) -> Result<(), Error>;
 }
 
-/// Fitted models, as far as there was enough to fit them on.
-#[derive(Debug, Default)]
+/// Fitted models, as far as there was enough to fit them on. Of a stored one ([`super::stored`]) the
+/// perceptron alone is kept.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Fitted {
     /// Those that answer.
+    #[serde(skip)]
     pub kinds: Vec<ModelKind>,
     /// Neighbours, also when only the average or the band needs them.
+    #[serde(skip)]
     pub neighbours: Option<Neighbours>,
     /// Perceptron, also when only the average needs it.
     pub mlp: Option<Mlp>,
     /// Blend.
+    #[serde(skip)]
     pub blend: Option<Blend>,
     /// Values it was fitted on: index of the first it has not seen.
+    #[serde(skip)]
     pub seen: usize,
-    /// CPU seconds each fit took, by [`ModelKind::index`].
-    pub seconds: [Option<f64>; ModelKind::ALL.len()],
+    /// CPU seconds each fit took, by [`ModelKind::index`]; 0 for those with nothing to fit.
+    #[serde(skip)]
+    pub seconds: [f64; KINDS],
 }
 
 impl Fitted {
@@ -83,7 +89,7 @@ impl Fitted {
     /// Too little data is no error: the model is left out.
     ///
     /// # Errors
-    /// [`Error::Cancelled`], [`Error::Params`].
+    /// [`Error::Cancelled`], [`Error::Library`].
     pub fn fit(
         past: &[f32],
         horizon: Horizon,
@@ -92,67 +98,47 @@ impl Fitted {
         ready: Option<Mlp>,
         job: &mut Job<'_>,
     ) -> Result<Self, Error> {
-        use ModelKind::{
-            Average, Blend as BlendKind, Climatology, LastValue, Mlp as MlpKind,
-            Neighbours as Near, Yesterday,
+        let wants = |kind: ModelKind| {
+            horizon.suits(kind) && (kind == ModelKind::LastValue || wanted.contains(&kind))
         };
-        let wants =
-            |kind: ModelKind| horizon.suits(kind) && (kind == LastValue || wanted.contains(&kind));
+        let averages = wants(ModelKind::Average);
         let mut fitted = Self {
             seen: past.len(),
             ..Self::default()
         };
-        fitted.seconds[LastValue.index()] = Some(0.0);
-        if wants(Near) || wants(Average) {
-            let (model, took) = timed(|| {
-                neighbours::Params::default().check()?.fit(
-                    past,
-                    horizon,
-                    &mut job.part("neighbours", 0.0, 0.1),
-                )
-            })?;
-            fitted.seconds[Near.index()] = Some(took);
-            fitted.neighbours = model;
+        let mut seconds = [0.0; KINDS];
+        if averages || wants(ModelKind::Neighbours) {
+            let job = &mut job.part("neighbours", 0.0, 0.1);
+            (fitted.neighbours, seconds[ModelKind::Neighbours.index()]) =
+                timed(|| Neighbours::fit(past, horizon, job))?;
         }
-        if wants(MlpKind) || wants(Average) {
-            let (model, took) = timed(|| match ready {
+        if averages || wants(ModelKind::Mlp) {
+            let job = &mut job.part("perceptron", 0.1, 1.0);
+            (fitted.mlp, seconds[ModelKind::Mlp.index()]) = timed(|| match ready {
                 Some(model) => Ok(model),
-                None => mlp::Params {
-                    seed,
-                    ..mlp::Params::default()
-                }
-                .check()?
-                .fit(past, horizon, &mut job.part("perceptron", 0.1, 1.0)),
+                None => Mlp::fit(past, horizon, seed, job),
             })?;
-            fitted.seconds[MlpKind.index()] = Some(took);
-            fitted.mlp = model;
         }
-        if wants(BlendKind) {
-            let (model, took) =
-                timed(|| Blend::fit(past, horizon, &mut job.part("blend", 0.0, 1.0)))?;
-            fitted.seconds[BlendKind.index()] = Some(took);
-            fitted.blend = model;
+        if wants(ModelKind::Blend) {
+            let job = &mut job.part("blend", 0.0, 1.0);
+            (fitted.blend, seconds[ModelKind::Blend.index()]) =
+                timed(|| Blend::fit(past, horizon, job))?;
         }
-        let seconds = &mut fitted.seconds;
-        for free in [Yesterday, Climatology] {
-            seconds[free.index()] = Some(0.0);
-        }
-        seconds[Average.index()] = seconds[Near.index()]
-            .zip(seconds[MlpKind.index()])
-            .map(|(a, b)| a + b);
+        seconds[ModelKind::Average.index()] =
+            seconds[ModelKind::Neighbours.index()] + seconds[ModelKind::Mlp.index()];
+        fitted.seconds = seconds;
+        let (near, network) = (fitted.neighbours.is_some(), fitted.mlp.is_some());
+        let able = |kind| match kind {
+            ModelKind::LastValue => true,
+            ModelKind::Yesterday | ModelKind::Climatology => past.len() >= horizon.day(),
+            ModelKind::Neighbours => near,
+            ModelKind::Mlp => network,
+            ModelKind::Average => near && network,
+            ModelKind::Blend => fitted.blend.is_some(),
+        };
         fitted.kinds = ModelKind::ALL
             .into_iter()
-            .filter(|&kind| {
-                wants(kind)
-                    && match kind {
-                        LastValue => true,
-                        Yesterday | Climatology => past.len() >= horizon.day(),
-                        Near => fitted.neighbours.is_some(),
-                        MlpKind => fitted.mlp.is_some(),
-                        Average => fitted.neighbours.is_some() && fitted.mlp.is_some(),
-                        BlendKind => fitted.blend.is_some(),
-                    }
-            })
+            .filter(|&kind| wants(kind) && able(kind))
             .collect();
         Ok(fitted)
     }
@@ -170,8 +156,9 @@ impl Fitted {
                 .as_ref()
                 .map(Neighbours::index)
                 .transpose()?,
-            work: self.mlp.as_ref().map(Mlp::work),
-            again: None,
+            network: self.mlp.as_ref().map(|mlp| (mlp, mlp.work())),
+            blend: self.blend.clone(),
+            seen: self.seen,
         })
     }
 }
@@ -192,62 +179,50 @@ pub struct Ready<'a> {
     of: &'a Fitted,
     horizon: Horizon,
     index: Option<Index<'a>>,
-    work: Option<Work<f32>>,
-    /// The blend as fitted again, and on how much.
-    again: Option<(Blend, usize)>,
+    network: Option<(&'a Mlp, Work<f32>)>,
+    /// The blend, and on how much it was fitted: a back-test fits it again.
+    blend: Option<Blend>,
+    seen: usize,
 }
 
 impl Ready<'_> {
-    /// Answer after `past` with the models as they are.
-    pub fn ask(&mut self, past: &[f32], answers: &mut Answers) {
-        self.ask_for(past, &self.of.kinds, answers);
-    }
-
-    /// Answer after `past` for some of the models only.
-    pub fn ask_for(&mut self, past: &[f32], kinds: &[ModelKind], answers: &mut Answers) {
+    /// Answer after `past` for some of the models, as they are.
+    pub fn ask(&mut self, past: &[f32], kinds: &[ModelKind], answers: &mut Answers) {
         let day = self.horizon.day();
-        let steps = self.horizon.steps;
-        answers.spread.count = 0;
-        let both = kinds.contains(&ModelKind::Average);
-        let (mut near, mut network) = (false, false);
-        if both || kinds.contains(&ModelKind::Neighbours) {
-            let mut spread = std::mem::take(&mut answers.spread);
-            if let Some(index) = &self.index {
-                near = index.predict(past, answers.line_mut(ModelKind::Neighbours), &mut spread);
-            }
-            answers.spread = spread;
-        }
-        if (both || kinds.contains(&ModelKind::Mlp))
-            && let (Some(model), Some(work)) = (&self.of.mlp, &mut self.work)
-        {
-            network = model.predict(past, work, answers.line_mut(ModelKind::Mlp));
-        }
+        let Answers {
+            lines,
+            said,
+            spread,
+        } = answers;
+        spread.count = 0;
+        let wants = |kind| kinds.contains(&kind) || kinds.contains(&ModelKind::Average);
+        let near = &mut lines[ModelKind::Neighbours.index()];
+        let near_said = wants(ModelKind::Neighbours)
+            && (self.index.as_ref()).is_some_and(|index| index.predict(past, near, spread));
+        let network = &mut lines[ModelKind::Mlp.index()];
+        let network_said = wants(ModelKind::Mlp)
+            && (self.network.as_mut()).is_some_and(|(mlp, work)| mlp.predict(past, work, network));
         for &kind in kinds {
-            let said = match kind {
-                ModelKind::LastValue => last_value::predict(past, answers.line_mut(kind)),
-                ModelKind::Yesterday => yesterday::predict(past, day, answers.line_mut(kind)),
-                ModelKind::Neighbours => near,
-                ModelKind::Mlp => network,
-                ModelKind::Average if near && network => {
-                    let one = answers.line(ModelKind::Neighbours).to_vec();
-                    let other = answers.line(ModelKind::Mlp).to_vec();
-                    average::predict(&one, &other, answers.line_mut(kind));
-                    true
+            let k = kind.index();
+            said[k] = match kind {
+                ModelKind::LastValue => last_value::predict(past, &mut lines[k]),
+                ModelKind::Yesterday => yesterday::predict(past, day, &mut lines[k]),
+                ModelKind::Climatology => climatology::predict(past, day, &mut lines[k]),
+                ModelKind::Neighbours => near_said,
+                ModelKind::Mlp => network_said,
+                ModelKind::Average => {
+                    let both = lines[ModelKind::Neighbours.index()]
+                        .iter()
+                        .zip(&lines[ModelKind::Mlp.index()]);
+                    lines[k] = both.map(|(near, network)| 0.5 * (near + network)).collect();
+                    near_said && network_said
                 }
-                ModelKind::Average => false,
-                ModelKind::Climatology => climatology::predict(past, day, answers.line_mut(kind)),
                 ModelKind::Blend => {
-                    let model = self
-                        .again
-                        .as_ref()
-                        .map(|(blend, _)| blend)
-                        .or(self.of.blend.as_ref());
-                    model.is_some_and(|blend| blend.predict(past, answers.line_mut(kind)))
+                    (self.blend.as_ref()).is_some_and(|blend| blend.predict(past, &mut lines[k]))
                 }
             };
-            answers.said[kind.index()] = said;
-            if !said {
-                last_value::predict(past, &mut answers.line_mut(kind)[..steps]);
+            if !said[k] {
+                last_value::predict(past, &mut lines[k]);
             }
         }
     }
@@ -264,17 +239,15 @@ impl Panel for Ready<'_> {
         answers: &mut Answers,
         job: &mut Job<'_>,
     ) -> Result<(), Error> {
-        if self.of.blend.is_some() {
-            let seen = self.again.as_ref().map_or(self.of.seen, |(_, seen)| *seen);
-            if past.len() >= seen + blend::REFIT_DAYS * self.horizon.day() {
-                match Blend::fit(past, self.horizon, job) {
-                    Ok(blend) => self.again = Some((blend, past.len())),
-                    Err(Error::Cancelled) => return Err(Error::Cancelled),
-                    Err(_) => {}
-                }
+        let due = self.seen + blend::REFIT_DAYS * self.horizon.day();
+        if self.blend.is_some() && past.len() >= due {
+            match Blend::fit(past, self.horizon, job) {
+                Ok(blend) => (self.blend, self.seen) = (Some(blend), past.len()),
+                Err(Error::Cancelled) => return Err(Error::Cancelled),
+                Err(_) => {}
             }
         }
-        self.ask(past, answers);
+        self.ask(past, &self.of.kinds, answers);
         Ok(())
     }
 }

@@ -99,16 +99,10 @@ fn paint(
         ))?;
     }
     for forecast in &picture.forecasts {
-        let mut outline: Vec<(f64, f64)> = Vec::new();
         let banded = || forecast.iter().filter_map(|s| Some((s.0, s.2?)));
-        outline.extend(banded().map(|(t, (lo, _))| (t, f64::from(lo))));
-        outline.extend(
-            banded()
-                .map(|(t, (_, hi))| (t, f64::from(hi)))
-                .collect::<Vec<_>>()
-                .into_iter()
-                .rev(),
-        );
+        let lower = banded().map(|(t, (lo, _))| (t, f64::from(lo)));
+        let upper = banded().map(|(t, (_, hi))| (t, f64::from(hi)));
+        let outline: Vec<(f64, f64)> = lower.chain(upper.rev()).collect();
         if outline.len() > 2 {
             chart.draw_series(std::iter::once(Polygon::new(outline, LINE.mix(0.15))))?;
         }

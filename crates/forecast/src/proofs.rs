@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use super::forecaster::once;
 use super::horizon::HorizonId;
 use super::panel::{Answers, Fitted, Panel};
-use super::rolling::{self, Drawn, Keep, Protocol, Report, Rolling};
-use super::testdata::{house, quietly, samples, slice};
+use super::rolling::{self, Drawn, Protocol, Report, Rolling};
+use super::testdata::{house, samples, slice};
 use super::trainer::{Series, train_horizon};
 use super::*;
 
@@ -26,40 +26,29 @@ fn protocol(horizon: Horizon, train_days: usize, test_days: usize, stride: usize
     }
 }
 
-const TWO_SECONDS: Horizon = Horizon {
-    step: 2,
-    window: 30,
-    steps: 30,
-};
-const HALF_HOURS: Horizon = Horizon {
-    step: 1800,
-    window: 48,
-    steps: 48,
-};
+const TWO_SECONDS: Horizon = Horizon::new(2, 30, 30);
+const HALF_HOURS: Horizon = Horizon::new(1800, 48, 48);
 
 fn figures(report: &Report, kind: ModelKind) -> Metrics {
-    report.test.scores[kind.index()].metrics(&metrics::Mape::default())
+    report.test.scores[kind.index()].metrics()
+}
+
+/// A figure is at most this share of another.
+fn at_most(what: &str, got: Option<f64>, share: f64, of: Option<f64>) {
+    let (got, most) = (got.unwrap(), share * of.unwrap());
+    assert!(got <= most, "{what}: {got}, at most {most}");
 }
 
 fn bars(report: &Report) {
-    let chosen = report.test.chosen.metrics(&metrics::Mape::default());
+    let chosen = report.test.chosen.metrics();
     let last = figures(report, ModelKind::LastValue);
-    assert!(
-        chosen.mae.unwrap() <= 1.01 * last.mae.unwrap(),
-        "choice: {chosen:?}"
-    );
-    assert!(
-        chosen.pinball.unwrap() <= 0.85 * last.pinball.unwrap(),
-        "pinball of the band: {chosen:?} {last:?}"
-    );
+    at_most("choice", chosen.mae, 1.01, last.mae);
+    at_most("pinball of the band", chosen.pinball, 0.85, last.pinball);
 }
 
 /// The coverage of the band that is served and of the models named.
 fn covered(report: &Report, models: &[ModelKind]) {
-    let served = (
-        "chosen",
-        report.test.chosen.metrics(&metrics::Mape::default()),
-    );
+    let served = ("chosen", report.test.chosen.metrics());
     let models = models
         .iter()
         .map(|kind| (kind.name(), figures(report, *kind)));
@@ -80,7 +69,7 @@ fn two_days(name: &str, models: &[ModelKind]) -> Report {
         models: models.to_vec(),
         ..protocol(TWO_SECONDS, 1, 1, 60)
     };
-    quietly(|job| rolling::backtest(&w, &asked, job)).unwrap()
+    Job::unwatched(|job| rolling::backtest(&w, &asked, job)).unwrap()
 }
 
 #[test]
@@ -96,15 +85,13 @@ fn bars_on_a_day_of_a_house_with_a_battery() {
             ModelKind::Average,
         ],
     );
-    let last = figures(&report, ModelKind::LastValue);
+    let [last, near, network] = [ModelKind::LastValue, ModelKind::Neighbours, ModelKind::Mlp]
+        .map(|kind| figures(&report, kind));
     assert!(
-        figures(&report, ModelKind::Mlp).skill_rmse.unwrap() > 0.15,
+        network.skill_rmse.unwrap() > 0.15,
         "network against scikit-learn"
     );
-    assert!(
-        figures(&report, ModelKind::Neighbours).mae.unwrap() <= 0.85 * last.mae.unwrap(),
-        "neighbours"
-    );
+    at_most("neighbours", near.mae, 0.85, last.mae);
 }
 
 #[test]
@@ -131,29 +118,21 @@ fn bars_on_twenty_real_days_ahead() {
     for minus in [None, Some("pv_w")] {
         let w = slice("emhass_house_30min_80d.csv", Some("load_w"), minus, 1800);
         let report =
-            quietly(|job| rolling::backtest(&w, &protocol(HALF_HOURS, 60, 20, 1), job)).unwrap();
+            Job::unwatched(|job| rolling::backtest(&w, &protocol(HALF_HOURS, 60, 20, 1), job))
+                .unwrap();
         covered(&report, &report.kinds);
-        let (chosen, last) = (&report.test.chosen, figures(&report, ModelKind::LastValue));
-        assert!(chosen.mae().unwrap() <= 1.01 * last.mae.unwrap(), "choice");
-        let band = figures(&report, ModelKind::Blend).pinball.unwrap();
-        assert!(
-            band <= 0.85 * last.pinball.unwrap(),
-            "pinball of the band: {band} {last:?}"
-        );
-        let blend = figures(&report, ModelKind::Blend).rmse.unwrap();
-        assert!(
-            blend < figures(&report, ModelKind::Climatology).rmse.unwrap(),
-            "a day ahead"
-        );
-        assert!(
-            figures(&report, ModelKind::Blend).skill_rmse.unwrap() > 0.2,
-            "a day ahead"
-        );
-        assert!(
-            chosen.rmse().unwrap() <= 1.02 * blend,
-            "a day ahead: {:?} {blend}",
-            chosen.rmse()
-        );
+        let chosen = report.test.chosen.metrics();
+        let [last, blend, climatology] = [
+            ModelKind::LastValue,
+            ModelKind::Blend,
+            ModelKind::Climatology,
+        ]
+        .map(|kind| figures(&report, kind));
+        at_most("choice", chosen.mae, 1.01, last.mae);
+        at_most("pinball of the band", blend.pinball, 0.85, last.pinball);
+        assert!(blend.rmse.unwrap() < climatology.rmse.unwrap());
+        assert!(blend.skill_rmse.unwrap() > 0.2, "{blend:?}");
+        at_most("a day ahead", chosen.rmse, 1.02, blend.rmse);
         assert!(!report.kinds.contains(&ModelKind::Mlp));
     }
 }
@@ -179,16 +158,8 @@ fn leaks<T: PartialEq>(w: &[f32], cut: usize, said: impl Fn(&[f32]) -> Vec<T>) -
     honest != said(&other)
 }
 
-const QUARTERS: Horizon = Horizon {
-    step: 900,
-    window: 6,
-    steps: 3,
-};
-const HOURS: Horizon = Horizon {
-    step: 3600,
-    window: 24,
-    steps: 24,
-};
+const QUARTERS: Horizon = Horizon::new(900, 6, 3);
+const HOURS: Horizon = Horizon::new(3600, 24, 24);
 
 #[test]
 fn the_back_test_with_all_models_choice_and_bands_sees_no_future() {
@@ -199,7 +170,7 @@ fn the_back_test_with_all_models_choice_and_bands_sees_no_future() {
         asked.drawn = usize::MAX / 1000;
         let cut = (days - 2) * day + day / 3;
         let said = |w: &[f32]| {
-            let report = quietly(|job| rolling::backtest(w, &asked, job)).unwrap();
+            let report = Job::unwatched(|job| rolling::backtest(w, &asked, job)).unwrap();
             assert!(report.kinds.len() >= 4);
             said_before(cut, report.test.drawn)
         };
@@ -216,7 +187,7 @@ fn a_day_that_begins_with_a_hole_is_one_day() {
         models: vec![ModelKind::Yesterday],
         ..protocol(QUARTERS, 4, 4, 1)
     };
-    let report = quietly(|job| rolling::backtest(&w, &asked, job)).unwrap();
+    let report = Job::unwatched(|job| rolling::backtest(&w, &asked, job)).unwrap();
     assert_eq!(report.test.spoke.iter().sum::<usize>(), 4);
 }
 
@@ -252,18 +223,16 @@ fn a_model_that_peeks_is_caught_and_an_honest_one_is_not() {
     let cut = 10 * day + 7;
     let said = |w: &[f32], panel: &mut dyn Panel| {
         let mut rolling = Rolling::new(QUARTERS, Metric::Mae, 1);
-        let keep = Keep {
-            mape: false,
-            drawn: usize::MAX / 1000,
-        };
-        let got = quietly(|job| rolling.run(w, 6 * day, 12 * day, panel, keep, job)).unwrap();
+        let all = usize::MAX / 1000;
+        let got = Job::unwatched(|job| rolling.run(w, 6 * day..12 * day, panel, all, job)).unwrap();
         said_before(cut, got.drawn)
     };
     assert!(leaks(&w, cut, |w| said(w, &mut Peek(w.to_vec()))));
     assert!(!leaks(&w, cut, |w| {
-        let fitted =
-            quietly(|job| Fitted::fit(&w[..6 * day], QUARTERS, &ModelKind::ALL, 42, None, job))
-                .unwrap();
+        let fitted = Job::unwatched(|job| {
+            Fitted::fit(&w[..6 * day], QUARTERS, &ModelKind::ALL, 42, None, job)
+        })
+        .unwrap();
         said(w, &mut fitted.ready(QUARTERS).unwrap())
     }));
 }
@@ -275,9 +244,10 @@ fn survive(of: &[Sample]) -> Option<HorizonForecast> {
         models: ModelKind::ALL.to_vec(),
         ..Settings::default()
     };
-    let trained =
-        quietly(|job| train_horizon(HorizonId::Minute, QUARTERS, &grid, &settings, None, job))
-            .unwrap();
+    let trained = Job::unwatched(|job| {
+        train_horizon(HorizonId::Minute, QUARTERS, &grid, &settings, None, job)
+    })
+    .unwrap();
     let end = grid.w.iter().rposition(|w| w.is_finite())?;
     let forecast = once(&trained, &grid.w[..=end], grid.ts(end)).unwrap();
     for point in &forecast.points {
@@ -381,7 +351,7 @@ fn a_week_of_equal_values_is_no_trouble() {
         m1: &[],
         now,
     };
-    let trained = quietly(|job| train(&series, &settings, None, job)).unwrap();
+    let trained = Job::unwatched(|job| train(&series, &settings, None, job)).unwrap();
     let mut recent = Recent::new(&settings);
     recent.fill(&s2, &[]);
     let forecasts = Forecaster::new(&trained).unwrap().forecast(&recent, now);

@@ -166,10 +166,14 @@ mod tests {
     use super::super::trainer::Settings;
     use super::*;
 
+    const fn sample(ts: i64, w: f32) -> Sample {
+        Sample { ts, w }
+    }
+
     fn recent(of: &[(i64, f32)]) -> Recent {
         let mut recent = Recent::new(&Settings::default().check().unwrap());
         for &(ts, w) in of {
-            recent.push(Sample { ts, w });
+            recent.push(sample(ts, w));
         }
         recent
     }
@@ -203,7 +207,7 @@ mod tests {
     fn a_clock_that_runs_back_overwrites() {
         let mut r = recent(&[(100, 1.0), (102, 2.0), (104, 3.0), (102, 20.0)]);
         assert_eq!(r.past(HorizonId::Minute, 103).unwrap().0, &[1.0, 20.0]);
-        r.push(Sample { ts: 0, w: 5.0 });
+        r.push(sample(0, 5.0));
         assert_eq!(r.past(HorizonId::Minute, 1), Some((&[5.0_f32][..], 0)));
         assert_eq!(r.at(HorizonId::Minute, 1), Some(5.0));
         assert_eq!(r.at(HorizonId::Minute, 2), None);
@@ -212,17 +216,9 @@ mod tests {
     #[test]
     fn a_minute_counts_for_thirty_samples() {
         let mut r = recent(&[]);
-        let minutes: Vec<Sample> = (0..10)
-            .map(|i| Sample {
-                ts: 60 * i,
-                w: 5000.0,
-            })
-            .collect();
+        let minutes: Vec<Sample> = (0..10).map(|i| sample(60 * i, 5000.0)).collect();
         let samples: Vec<Sample> = (0..450)
-            .map(|i| Sample {
-                ts: 2 * i,
-                w: if i < 300 { 5000.0 } else { 500.0 },
-            })
+            .map(|i| sample(2 * i, if i < 300 { 5000.0 } else { 500.0 }))
             .collect();
         r.fill(&samples, &minutes);
         let (past, _) = r.past(HorizonId::Day, 900).unwrap();
@@ -237,40 +233,25 @@ mod tests {
     #[test]
     fn a_past_that_a_jump_took_is_told_of() {
         let mut r = recent(&[(0, 1.0), (2, 2.0)]);
-        assert!(!r.push(Sample { ts: 4, w: 3.0 }));
-        assert!(r.push(Sample {
-            ts: 40 * 86_400,
-            w: 4.0
-        }));
-        assert!(!r.push(Sample {
-            ts: 40 * 86_400 + 2,
-            w: 4.0
-        }));
-        assert!(r.push(Sample { ts: 6, w: 5.0 }));
+        assert!(!r.push(sample(4, 3.0)));
+        assert!(r.push(sample(40 * 86_400, 4.0)));
+        assert!(!r.push(sample(40 * 86_400 + 2, 4.0)));
+        assert!(r.push(sample(6, 5.0)));
     }
 
     #[test]
     fn it_forgets_and_stays_small() {
         let mut r = recent(&[]);
         for i in 0..400_000 {
-            r.push(Sample {
-                ts: 2 * i,
-                w: i as f32,
-            });
+            r.push(sample(2 * i, i as f32));
         }
         let ring = &r.rings[0];
         assert!(ring.cells.len() <= 2 * ring.keep);
         let (past, last) = r.past(HorizonId::Minute, 799_999).unwrap();
         assert_eq!((past.last(), last), (Some(&399_999.0), 799_998));
-        r.push(Sample {
-            ts: i64::from(u32::MAX),
-            w: 1.0,
-        });
+        r.push(sample(i64::from(u32::MAX), 1.0));
         assert_eq!(r.rings[0].cells.len(), 1);
-        r.push(Sample {
-            ts: i64::MAX,
-            w: f32::NAN,
-        });
+        r.push(sample(i64::MAX, f32::NAN));
         assert_eq!(r.rings[0].cells.len(), 1);
     }
 }

@@ -2,29 +2,27 @@
 
 use std::fmt::Write as _;
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde::{Serialize, Serializer};
 
-use super::metrics::{Mape, Score};
+use super::metrics::Score;
 use super::rolling::{Protocol, Report};
-use super::{Metrics, ModelKind, cost};
+use super::{ModelKind, cost};
 
 /// A back-test's result, to be shown.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, Serialize)]
 pub struct Shown {
     file: String,
     step: u32,
     window: usize,
     horizon: usize,
     origins: usize,
-    models: Rows,
+    #[serde(serialize_with = "by_name")]
+    models: Vec<Row>,
     peak_rss_mb: Option<f64>,
 }
 
-#[derive(Debug)]
-struct Rows(Vec<Row>);
-
 /// One model's figures; None where one does not apply.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, Serialize)]
 struct Row {
     #[serde(skip)]
     name: &'static str,
@@ -37,14 +35,8 @@ struct Row {
     train_s: Option<f64>,
 }
 
-impl Serialize for Rows {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for row in &self.0 {
-            map.serialize_entry(row.name, row)?;
-        }
-        map.end()
-    }
+fn by_name<S: Serializer>(rows: &[Row], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(rows.iter().map(|row| (row.name, row)))
 }
 
 impl Shown {
@@ -52,23 +44,15 @@ impl Shown {
     #[must_use]
     pub fn new(file: &str, protocol: &Protocol, report: &Report) -> Self {
         let row = |name, score: &Score, train_s| {
-            let Metrics {
-                mae,
-                rmse,
-                skill,
-                skill_rmse,
-                pinball,
-                coverage,
-                ..
-            } = score.metrics(&Mape::default());
+            let m = score.metrics();
             Row {
                 name,
-                mae,
-                rmse,
-                skill_mae: skill,
-                skill_rmse,
-                pinball,
-                coverage,
+                mae: m.mae,
+                rmse: m.rmse,
+                skill_mae: m.skill,
+                skill_rmse: m.skill_rmse,
+                pinball: m.pinball,
+                coverage: m.coverage,
                 train_s,
             }
         };
@@ -77,7 +61,7 @@ impl Shown {
             .iter()
             .map(|kind| {
                 let k = kind.index();
-                row(kind.name(), &report.test.scores[k], report.seconds[k])
+                row(kind.name(), &report.test.scores[k], Some(report.seconds[k]))
             })
             .collect();
         rows.push(row("chosen", &report.test.chosen, None));
@@ -87,7 +71,7 @@ impl Shown {
             window: protocol.horizon.window,
             horizon: protocol.horizon.steps,
             origins: report.test.origins,
-            models: Rows(rows),
+            models: rows,
             peak_rss_mb: cost::peak_rss_mb(),
         }
     }
@@ -115,7 +99,7 @@ impl Shown {
             |x: Option<f64>, digits: usize| x.map_or("–".to_owned(), |x| format!("{x:.digits$}"));
         let percent =
             |x: Option<f64>| x.map_or("–".to_owned(), |x| format!("{:+.1} %", 100.0 * x));
-        for row in &self.models.0 {
+        for row in &self.models {
             let _ = writeln!(
                 text,
                 "{:<12} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>8}",

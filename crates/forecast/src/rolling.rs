@@ -5,18 +5,17 @@
 //! from those before the hour.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
 use super::band::{self, Residuals};
 use super::calibration::{Calibration, Outcomes};
-use super::choice::{self, Guard, TRAIL_DAYS};
-use super::grid;
-use super::metrics::{self, Mape, Score, Scored};
-use super::panel::{Answers, Fitted, Panel};
-use super::{Error, Horizon, Job, Metric, ModelKind};
+use super::choice::{self, TRAIL_DAYS};
+use super::metrics::{Score, Scored};
+use super::panel::{Answers, Fitted, KINDS, Panel};
+use super::{Error, Horizon, Job, Metric, ModelKind, at_least, grid};
 
-const KINDS: usize = ModelKind::ALL.len();
 /// Days that choice, residuals and back-test look back for horizons from an hour on: two days hold
 /// but two forecasts of a day that are independent of one another.
 const LONG_TRAIL_DAYS: usize = 10;
@@ -58,15 +57,6 @@ pub struct Rolling {
     pub state: State,
 }
 
-/// What to keep of a stretch beside the scores.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Keep {
-    /// MAPE.
-    pub mape: bool,
-    /// So many of the last forecasts of the automatic choice, a horizon apart, to be drawn.
-    pub drawn: usize,
-}
-
 /// A step of the automatic choice's forecast beside what came, W.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Drawn {
@@ -89,13 +79,11 @@ pub struct Stretch {
     pub origins: usize,
     /// Each model's score.
     pub scores: [Score; KINDS],
-    /// Points for each model's MAPE.
-    pub mapes: [Mape; KINDS],
     /// The automatic choice's score.
     pub chosen: Score,
     /// Days each model spoke.
     pub spoke: [usize; KINDS],
-    /// See [`Keep::drawn`].
+    /// The last forecasts of the automatic choice, a horizon apart.
     pub drawn: VecDeque<Drawn>,
 }
 
@@ -147,94 +135,79 @@ impl Rolling {
         )
     }
 
-    /// Forecast from every `stride`-th origin of `from..to` whose horizon ends before `to`.
+    /// Forecast from every `stride`-th origin of `stretch` whose horizon ends within it. So many of
+    /// the last forecasts are kept to be drawn.
     ///
     /// # Errors
     /// [`Error::Cancelled`].
     pub fn run(
         &mut self,
         w: &[f32],
-        from: usize,
-        to: usize,
+        stretch: Range<usize>,
         panel: &mut dyn Panel,
-        keep: Keep,
+        drawn: usize,
         job: &mut Job<'_>,
     ) -> Result<Stretch, Error> {
         let Horizon { window, steps, .. } = self.horizon;
-        let to = to.min(w.len());
         let kinds = panel.kinds().to_vec();
         let mut answers = Answers::new(steps);
+        let (from, last) = (stretch.start, stretch.end.saturating_sub(steps));
+        let origins = (from..last).step_by(self.stride);
+        let scored =
+            |t: usize| grid::whole(&w[..=t], window) && grid::whole(&w[..=t + steps], steps);
+        let came = origins.clone().filter(|t| scored(*t));
+        let came = came.flat_map(|t| &w[t + 1..=t + steps]);
         let mut stretch = Stretch {
             origins: 0,
-            scores: [Score::default(); KINDS],
-            mapes: [Mape::default(); KINDS],
+            scores: [Score::with_mape(came.copied()); KINDS],
             chosen: Score::default(),
             spoke: [0; KINDS],
             drawn: VecDeque::new(),
         };
-        let last = to.saturating_sub(steps);
-        let scored =
-            |t: usize| grid::whole(&w[..=t], window) && grid::whole(&w[..=t + steps], steps);
-        if keep.mape {
-            let came = (from..last)
-                .step_by(self.stride)
-                .filter(|t| scored(*t))
-                .flat_map(|t| &w[t + 1..=t + steps]);
-            stretch.mapes = [Mape::of(metrics::mean_size(came.copied())); KINDS];
-        }
-        for t in (from..last).step_by(self.stride) {
+        for t in origins {
             if self.learn(t, &kinds) || t == from {
                 stretch.spoke[self.state.line.index()] += 1;
             }
             if !scored(t) {
                 continue;
             }
-            let came = &w[t + 1..=t + steps];
             let done = (t - from) as f32 / (last - from) as f32;
             if stretch.origins.is_multiple_of(64) {
-                job.part("back-test", done, 1.0).tick(0.0)?;
+                job.tick(done)?;
             }
-            panel.answer(
-                &w[..=t],
-                &mut answers,
-                &mut job.part("back-test", done, done),
-            )?;
+            let here = &mut job.part("back-test", done, done);
+            panel.answer(&w[..=t], &mut answers, here)?;
             stretch.origins += 1;
-            self.score(t, w[t], came, &kinds, &answers, keep, &mut stretch);
+            self.score(t, w, &kinds, &answers, drawn, &mut stretch);
         }
         Ok(stretch)
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// Score the answers given at origin `t` by what came after it.
     fn score(
         &mut self,
         t: usize,
-        now: f32,
-        came: &[f32],
+        w: &[f32],
         kinds: &[ModelKind],
         answers: &Answers,
-        keep: Keep,
+        drawn: usize,
         stretch: &mut Stretch,
     ) {
         let steps = self.horizon.steps;
-        let draw = keep.drawn > 0 && stretch.drawn.back().is_none_or(|last| t >= last.index);
-        for (h, &came) in came.iter().enumerate() {
+        let last = w[t];
+        let draw = drawn > 0 && stretch.drawn.back().is_none_or(|last| t >= last.index);
+        for (h, &came) in w[t + 1..=t + steps].iter().enumerate() {
             let (day, hour) = self.time_of(t + 1 + h);
             let day = self.days.entry(day).or_default();
             let outcomes = self.hours.entry(hour).or_default();
             for &kind in kinds {
                 let k = kind.index();
                 let line = answers.line(kind)[h];
-                let spread = own_spread(kind, answers);
-                let band = |calibration| match (spread, &self.state.residuals[k]) {
-                    (true, _) => Some(band::of(answers.spread.step(h), calibration)),
-                    (false, Some(table)) => Some(table.band(h, line, calibration)),
-                    (false, None) => None,
-                };
+                let band = |calibration| self.state.band(kind, answers, h, calibration);
                 let point = Scored {
                     came,
                     line,
-                    last: now,
+                    last,
                     band: band(self.state.calibrations[k]),
                 };
                 day.scores[k].add(point);
@@ -244,20 +217,17 @@ impl Rolling {
                         band(calibration).unwrap_or((f32::NAN, f32::NAN))
                     });
                 }
-                if !spread {
+                if !own_spread(kind, answers) {
                     let all = &mut day.residuals[k];
                     all.resize(steps, Vec::new());
                     all[h].push(came - line);
-                }
-                if keep.mape {
-                    stretch.mapes[k].add(came, line);
                 }
             }
             let (line, band) = self.state.speak(answers, h);
             stretch.chosen.add(Scored {
                 came,
                 line,
-                last: now,
+                last,
                 band,
             });
             if draw {
@@ -270,7 +240,7 @@ impl Rolling {
                 });
             }
         }
-        while stretch.drawn.len() > keep.drawn * steps {
+        while stretch.drawn.len() > drawn * steps {
             stretch.drawn.pop_front();
         }
     }
@@ -327,46 +297,60 @@ impl Rolling {
         }
         // "Below 2 days of data the last value": counted from the beginning of the series.
         if day >= TRAIL_DAYS {
-            let guard = if self.horizon.long() {
-                Guard::BigMisses
-            } else {
-                Guard::None
-            };
-            self.state.line = choice::choose(self.metric, guard, self.state.line, &scores);
+            let guarded = self.horizon.long();
+            self.state.line = choice::choose(self.metric, guarded, self.state.line, &scores);
         }
-        if let Some(kind) = self.best_band(kinds) {
-            self.state.band = Some(kind);
-        } else if self.state.residuals[ModelKind::LastValue.index()].is_some() {
-            self.state.band = Some(ModelKind::LastValue);
-        }
+        let last = ModelKind::LastValue;
+        let first = self.state.residuals[last.index()].is_some().then_some(last);
+        self.state.band = self.best_band(day, kinds).or(first).or(self.state.band);
     }
 
     /// The model whose band had the least pinball loss, on the days on which all had one: bands of
     /// residuals begin a day later, and that day may have been a calm one.
-    fn best_band(&self, kinds: &[ModelKind]) -> Option<ModelKind> {
-        let newest = self.days.range(..self.reached?.0).next_back()?.1;
+    fn best_band(&self, day: usize, kinds: &[ModelKind]) -> Option<ModelKind> {
+        let days = || self.days.range(..day).map(|(_, day)| day);
+        let newest = days().next_back()?;
         let banded = |kind: &ModelKind, day: &Day| day.scores[kind.index()].pinball().is_some();
         let able: Vec<ModelKind> = kinds
             .iter()
             .copied()
             .filter(|kind| banded(kind, newest))
             .collect();
-        let mut trails = vec![Score::default(); able.len()];
-        for (_, past) in self.days.range(..self.reached?.0) {
-            if able.iter().all(|kind| banded(kind, past)) {
-                trails
-                    .iter_mut()
-                    .zip(&able)
-                    .for_each(|(trail, kind)| trail.merge(&past.scores[kind.index()]));
-            }
-        }
-        let losses = able
-            .into_iter()
-            .zip(&trails)
-            .filter_map(|(kind, trail)| Some((kind, trail.pinball()?)));
-        losses
-            .min_by(|a, b| a.1.total_cmp(&b.1))
-            .map(|(kind, _)| kind)
+        let loss = |kind: &ModelKind| {
+            let mut trail = Score::default();
+            days()
+                .filter(|day| able.iter().all(|kind| banded(kind, day)))
+                .for_each(|day| trail.merge(&day.scores[kind.index()]));
+            Some((*kind, trail.pinball()?))
+        };
+        let best = able
+            .iter()
+            .filter_map(loss)
+            .min_by(|a, b| a.1.total_cmp(&b.1));
+        best.map(|(kind, _)| kind)
+    }
+
+    /// Back-test the last days of `w`, at most half of it, with models fitted before them. Gives
+    /// those that could be fitted and how they did.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], [`Error::Library`].
+    pub(super) fn trial(
+        &mut self,
+        w: &[f32],
+        models: &[ModelKind],
+        seed: u64,
+        job: &mut Job<'_>,
+    ) -> Result<(Vec<ModelKind>, Stretch), Error> {
+        let horizon = self.horizon;
+        let from = w.len() - (trail_days(horizon) * horizon.day()).min(w.len() / 2);
+        let fit = &mut job.part("fit", 0.0, 0.6);
+        let fitted = Fitted::fit(&w[..from], horizon, models, seed, None, fit)?;
+        let mut ready = fitted.ready(horizon)?;
+        let test = &mut job.part("back-test", 0.6, 1.0);
+        let stretch = self.run(w, from..w.len(), &mut ready, 0, test)?;
+        drop(ready);
+        Ok((fitted.kinds, stretch))
     }
 }
 
@@ -388,15 +372,25 @@ impl State {
     #[must_use]
     pub fn speak(&self, answers: &Answers, h: usize) -> (f32, Option<(f32, f32)>) {
         let line = answers.line(self.line)[h];
-        let band = self.band.and_then(|kind| {
-            let k = kind.index();
-            if own_spread(kind, answers) {
-                return Some(band::of(answers.spread.step(h), self.calibrations[k]));
-            }
-            let table = self.residuals[k].as_ref()?;
-            Some(table.band(h, answers.line(kind)[h], self.calibrations[k]))
-        });
+        let band = self
+            .band
+            .and_then(|kind| self.band(kind, answers, h, self.calibrations[kind.index()]));
         (line, band.map(|(lo, hi)| (lo.min(line), hi.max(line))))
+    }
+
+    /// A model's band at step `h`; None before there is one.
+    fn band(
+        &self,
+        kind: ModelKind,
+        answers: &Answers,
+        h: usize,
+        calibration: Calibration,
+    ) -> Option<(f32, f32)> {
+        if own_spread(kind, answers) {
+            return Some(band::of(answers.spread.step(h), calibration));
+        }
+        let table = self.residuals[kind.index()].as_ref()?;
+        Some(table.band(h, answers.line(kind)[h], calibration))
     }
 }
 
@@ -417,7 +411,7 @@ pub struct Protocol {
     pub models: Vec<ModelKind>,
     /// Seed of the perceptron.
     pub seed: u64,
-    /// See [`Keep::drawn`].
+    /// So many of the last forecasts are kept to be drawn.
     pub drawn: usize,
 }
 
@@ -427,7 +421,7 @@ pub struct Report {
     /// Models that apply and had enough data.
     pub kinds: Vec<ModelKind>,
     /// CPU seconds of each fit, by [`ModelKind::index`].
-    pub seconds: [Option<f64>; KINDS],
+    pub seconds: [f64; KINDS],
     /// The test days.
     pub test: Stretch,
 }
@@ -448,12 +442,7 @@ pub fn backtest(w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<Rep
         )));
     }
     let (n, end) = (train * day, ((train + test) * day).min(w.len()));
-    if w.len() <= n + horizon.steps {
-        return Err(Error::TooFew {
-            have: w.len(),
-            need: n + horizon.steps + 1,
-        });
-    }
+    at_least(n + horizon.steps + 1, w.len())?;
     if end <= n + horizon.steps {
         return Err(Error::Params(format!(
             "{test} test days are {} steps, no more than the horizon of {}: use more test days or a shorter horizon",
@@ -462,32 +451,14 @@ pub fn backtest(w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<Rep
         )));
     }
     let mut rolling = Rolling::new(horizon, protocol.metric, protocol.stride);
-    warm_up(
-        &mut rolling,
-        &w[..n],
-        protocol,
-        &mut job.part("warm-up", 0.0, 0.45),
-    )?;
-    let fitted = Fitted::fit(
-        &w[..n],
-        horizon,
-        &protocol.models,
-        protocol.seed,
-        None,
-        &mut job.part("fit", 0.45, 0.7),
-    )?;
+    let (models, seed) = (&protocol.models, protocol.seed);
+    rolling.trial(&w[..n], models, seed, &mut job.part("warm-up", 0.0, 0.45))?;
+    let fit = &mut job.part("fit", 0.45, 0.7);
+    let fitted = Fitted::fit(&w[..n], horizon, models, seed, None, fit)?;
     let mut ready = fitted.ready(horizon)?;
-    let test = rolling.run(
-        w,
-        n,
-        end,
-        &mut ready,
-        Keep {
-            mape: false,
-            drawn: protocol.drawn,
-        },
-        &mut job.part("test", 0.7, 1.0),
-    )?;
+    let part = &mut job.part("back-test", 0.7, 1.0);
+    let test = rolling.run(w, n..end, &mut ready, protocol.drawn, part)?;
+    drop(ready);
     if test.origins == 0 {
         return Err(Error::Params(format!(
             "no moment of the test days (every {} steps) has {} known steps up to it and {} after it: fill the gaps, or check step and stride",
@@ -495,38 +466,8 @@ pub fn backtest(w: &[f32], protocol: &Protocol, job: &mut Job<'_>) -> Result<Rep
         )));
     }
     Ok(Report {
-        kinds: fitted.kinds.clone(),
+        kinds: fitted.kinds,
         seconds: fitted.seconds,
         test,
     })
-}
-
-/// Back-test the last days of `w` with models fitted before them; at most half of `w`.
-fn warm_up(
-    rolling: &mut Rolling,
-    w: &[f32],
-    protocol: &Protocol,
-    job: &mut Job<'_>,
-) -> Result<(), Error> {
-    let horizon = protocol.horizon;
-    let length = (trail_days(horizon) * horizon.day()).min(w.len() / 2);
-    let from = w.len() - length;
-    let fitted = Fitted::fit(
-        &w[..from],
-        horizon,
-        &protocol.models,
-        protocol.seed,
-        None,
-        &mut job.part("fit", 0.0, 0.6),
-    )?;
-    let mut ready = fitted.ready(horizon)?;
-    rolling.run(
-        w,
-        from,
-        w.len(),
-        &mut ready,
-        Keep::default(),
-        &mut job.part("back-test", 0.6, 1.0),
-    )?;
-    Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use super::horizon::{Horizon, HorizonId};
 use super::stored;
-use super::testdata::{house, quietly, samples};
+use super::testdata::{house, samples};
 use super::trainer::{Series, TrainedHorizon, Valid, train_horizon};
 use super::*;
 
@@ -55,7 +55,7 @@ impl Home {
     }
 
     fn train(&self) -> Trained {
-        quietly(|job| train(&self.series(), &self.valid, None, job)).unwrap()
+        Job::unwatched(|job| train(&self.series(), &self.valid, None, job)).unwrap()
     }
 }
 
@@ -102,28 +102,16 @@ fn a_stored_training_that_does_not_fit_is_refused_and_never_panics() {
         other => panic!("{:?}", other.map(|t| t.at)),
     };
     let series = home.series();
-    for other in [
-        Settings {
-            window: 7,
-            ..settings()
-        },
-        Settings {
-            steps: 5,
-            ..settings()
-        },
-        Settings {
-            seed: 1,
-            ..settings()
-        },
-        Settings {
-            metric: Metric::Rmse,
-            ..settings()
-        },
-        Settings {
-            models: vec![ModelKind::Mlp],
-            ..settings()
-        },
-    ] {
+    let changes: [fn(&mut Settings); 5] = [
+        |s| s.window = 7,
+        |s| s.steps = 5,
+        |s| s.seed = 1,
+        |s| s.metric = Metric::Rmse,
+        |s| s.models = vec![ModelKind::Mlp],
+    ];
+    for change in changes {
+        let mut other = settings();
+        change(&mut other);
         assert_eq!(
             refused(&bytes, other, &series),
             "it was made for other settings"
@@ -151,16 +139,14 @@ fn a_stored_training_that_does_not_fit_is_refused_and_never_panics() {
             let at = rng.usize(..broken.len());
             broken[at] = rng.u8(..);
         }
-        let _ = stored::restore(
-            &stored::sealed(&broken),
-            &home.valid,
-            &Series {
-                s2: &[],
-                m1: &[],
-                now: 0,
-            },
-        );
+        let _ = stored::restore(&stored::sealed(&broken), &home.valid, &raw(&[], 0));
     }
+}
+
+/// Raw samples alone.
+const fn raw(s2: &[Sample], now: i64) -> Series<'_> {
+    let m1 = &[];
+    Series { s2, m1, now }
 }
 
 /// A blob without its mark and check sum.
@@ -171,20 +157,13 @@ fn body(bytes: &[u8]) -> &[u8] {
 #[test]
 fn too_few_samples_are_said_and_a_cancelled_training_stops() {
     let home = Home::new(1);
-    let few = Series {
-        s2: &home.s2[..9],
-        m1: &[],
-        now: home.s2[8].ts,
-    };
-    let got = quietly(|job| train(&few, &home.valid, None, job)).map(|t| t.at);
+    let now = home.s2[8].ts;
+    let few = raw(&home.s2[..9], now);
+    let got = Job::unwatched(|job| train(&few, &home.valid, None, job)).map(|t| t.at);
     assert_eq!(got, Err(Error::TooFew { have: 9, need: 10 }));
     // Samples of the future do not count.
-    let hidden = Series {
-        s2: &home.s2,
-        m1: &[],
-        now: home.s2[8].ts,
-    };
-    assert!(quietly(|job| train(&hidden, &home.valid, None, job)).is_err());
+    let hidden = raw(&home.s2, now);
+    assert!(Job::unwatched(|job| train(&hidden, &home.valid, None, job)).is_err());
     let cancelled = AtomicBool::new(true);
     let mut last = 0.0;
     let got = train(
@@ -340,11 +319,7 @@ fn score_is_kept_of_forecasts_against_what_came_for_a_day() {
 
 #[test]
 fn who_speaks_stays_from_one_training_to_the_next() {
-    let horizon = Horizon {
-        step: 900,
-        window: 96,
-        steps: 96,
-    };
+    let horizon = Horizon::new(900, 96, 96);
     let models = vec![ModelKind::Yesterday, ModelKind::Climatology];
     // Every day the same: both are right, neither is more than 1 % better.
     let w: Vec<f32> = (0..20 * 96).map(|i| (i % 96) as f32 * 10.0).collect();
@@ -358,9 +333,11 @@ fn who_speaks_stays_from_one_training_to_the_next() {
         ..Settings::default()
     };
     let speaker = |incumbent| {
-        quietly(|job| train_horizon(HorizonId::Day, horizon, &grid, &settings, incumbent, job))
-            .unwrap()
-            .model()
+        Job::unwatched(|job| {
+            train_horizon(HorizonId::Day, horizon, &grid, &settings, incumbent, job)
+        })
+        .unwrap()
+        .model()
     };
     assert_eq!(
         speaker(Some(ModelKind::Climatology)),
@@ -377,11 +354,7 @@ fn who_speaks_stays_from_one_training_to_the_next() {
 
 #[test]
 fn two_days_of_data_are_counted_without_the_hole_between() {
-    let horizon = Horizon {
-        step: 60,
-        window: 30,
-        steps: 15,
-    };
+    let horizon = Horizon::new(60, 30, 15);
     let settings = Settings {
         models: vec![ModelKind::Yesterday, ModelKind::Neighbours],
         ..Settings::default()
@@ -394,11 +367,11 @@ fn two_days_of_data_are_counted_without_the_hole_between() {
             step: 60,
             w: w.clone(),
         };
-        let trained = quietly(|job| {
+        let trained = Job::unwatched(|job| {
             train_horizon(HorizonId::QuarterHour, horizon, &grid, &settings, None, job)
         })
         .unwrap();
-        (trained.compared, trained.model() == ModelKind::LastValue)
+        (trained.compared(), trained.model() == ModelKind::LastValue)
     };
     assert_eq!(train(0..0), (true, false));
     assert_eq!(train(100..100 + 4 * 1440 + 1), (false, true));

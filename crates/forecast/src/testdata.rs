@@ -3,10 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
+use super::Sample;
 use super::csv_file::{self, Choice};
-use super::{Job, Sample};
 
 /// A committed slice, gaps filled; `minus` for the net power of the EMHASS file.
 pub(super) fn slice(name: &str, column: Option<&str>, minus: Option<&str>, step: u32) -> Vec<f32> {
@@ -32,11 +31,6 @@ pub(super) fn samples(w: &[f32], t0: i64, step: i64) -> Vec<Sample> {
             w: *w,
         })
         .collect()
-}
-
-/// Run something that wants a job nobody watches.
-pub(super) fn quietly<T>(run: impl FnOnce(&mut Job<'_>) -> T) -> T {
-    run(&mut Job::new(&AtomicBool::new(false), &mut |_| {}))
 }
 
 /// A house in miniature: a base, a compressor, a kettle now and then.

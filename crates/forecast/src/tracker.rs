@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::forecaster::HorizonForecast;
 use super::horizon::{DAY, Horizon, HorizonId};
-use super::metrics::{Mape, Metrics, Score, Scored, mean_size};
+use super::metrics::{Metrics, Score, Scored};
 use super::recent::Recent;
 use super::trainer::Valid;
 
@@ -50,15 +50,13 @@ impl Tracker {
     /// Nothing forecast yet.
     #[must_use]
     pub fn new(settings: &Valid) -> Self {
-        let mut ids = HorizonId::ALL.into_iter();
-        Self {
-            tracks: settings.horizons().map(|horizon| Track {
-                id: ids.next().unwrap_or(HorizonId::Day),
-                horizon,
-                waiting: VecDeque::new(),
-                points: VecDeque::new(),
-            }),
-        }
+        let tracks = HorizonId::ALL.map(|id| Track {
+            id,
+            horizon: settings.horizons()[id as usize],
+            waiting: VecDeque::new(),
+            points: VecDeque::new(),
+        });
+        Self { tracks }
     }
 
     /// Take note of what was forecast, and score what came meanwhile. Call it with every result
@@ -75,8 +73,7 @@ impl Tracker {
     /// The figures of the last 24 hours, out of sample.
     #[must_use]
     pub fn metrics(&self, id: HorizonId) -> Metrics {
-        let mut score = Score::default();
-        let mut mape = Mape::of(mean_size(self.points(id).map(|p| p.came)));
+        let mut score = Score::with_mape(self.points(id).map(|p| p.came));
         for p in self.points(id) {
             score.add(Scored {
                 came: p.came,
@@ -84,9 +81,8 @@ impl Tracker {
                 last: p.last,
                 band: p.lo.zip(p.hi),
             });
-            mape.add(p.came, p.w);
         }
-        score.metrics(&mape)
+        score.metrics()
     }
 
     /// What was forecast longest before, beside what came, from `from` (Unix s) on: one point a

@@ -12,8 +12,8 @@ use super::grid::{self, Grid, Sample};
 use super::horizon::{self, Horizon, HorizonId};
 use super::mlp::Mlp;
 use super::panel::Fitted;
-use super::rolling::{Keep, Rolling, State, trail_days};
-use super::{Error, Job, Metric, Metrics, ModelKind, choice, cost};
+use super::rolling::{Rolling, State};
+use super::{Error, Job, Metric, Metrics, ModelKind, at_least, choice, cost};
 
 /// Settings of the forecast, by the options' names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,18 +110,16 @@ impl Series<'_> {
         let past = samples.iter().filter(|s| s.ts <= self.now);
         let mut grid = grid::grid(past, horizon.step)?;
         // A quarter of an hour that is still running is not its mean yet.
-        if id != HorizonId::Minute && !grid.w.is_empty() {
-            let end = grid.ts(grid.w.len());
-            if end > self.now {
-                grid.w.pop();
-            }
+        if id != HorizonId::Minute && grid.ts(grid.w.len()) > self.now {
+            grid.w.pop();
         }
         Ok(grid)
     }
 }
 
-/// What came out for one horizon.
-#[derive(Debug)]
+/// What came out for one horizon. Its stored form is that of [`super::stored`]: a field more or
+/// less is another version of it.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct TrainedHorizon {
     /// Which of the three.
     pub id: HorizonId,
@@ -135,13 +133,17 @@ pub struct TrainedHorizon {
     pub state: State,
     /// Each model's figures in the back-test, out of sample.
     pub backtest: Vec<(ModelKind, Metrics)>,
-    /// Whether there was enough to compare models on; the last value speaks otherwise.
-    pub compared: bool,
-    /// The models that are needed to speak.
+    /// The models that are needed to speak; stored is the perceptron alone.
     pub fitted: Fitted,
 }
 
 impl TrainedHorizon {
+    /// Whether there was enough to compare models on; the last value speaks otherwise.
+    #[must_use]
+    pub const fn compared(&self) -> bool {
+        choice::enough(self.horizon, self.samples)
+    }
+
     /// The model that speaks.
     #[must_use]
     pub const fn model(&self) -> ModelKind {
@@ -163,20 +165,36 @@ impl TrainedHorizon {
     pub fn needed(&self) -> Vec<ModelKind> {
         let mut kinds = vec![self.state.line];
         kinds.extend(self.state.band);
+        let theirs = |band: &ModelKind| self.state.residuals[band.index()].is_none();
         kinds.extend(
             self.state
                 .band
-                .filter(|band| self.state.residuals[band.index()].is_none())
+                .filter(theirs)
                 .map(|_| ModelKind::Neighbours),
         );
         kinds.sort_unstable();
         kinds.dedup();
         kinds
     }
+
+    /// Fit what is needed to speak on `w`; a `ready` perceptron is taken as it is.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`], [`Error::Library`].
+    pub fn refit(
+        &mut self,
+        w: &[f32],
+        seed: u64,
+        ready: Option<Mlp>,
+        job: &mut Job<'_>,
+    ) -> Result<(), Error> {
+        self.fitted = Fitted::fit(w, self.horizon, &self.needed(), seed, ready, job)?;
+        Ok(())
+    }
 }
 
-/// The result of a training; [`super::stored`] keeps it over a restart.
-#[derive(Debug)]
+/// The result of a training; [`super::stored`] keeps it over a restart, field by field.
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Trained {
     /// Unix time it was trained at, s.
     pub at: i64,
@@ -255,22 +273,13 @@ pub fn train(
         .zip(SHARES)
     {
         let grid = series.grid(id, horizon)?;
-        let need = horizon.window + horizon.steps;
-        if id == HorizonId::Minute && grid.known() < need {
-            return Err(Error::TooFew {
-                have: grid.known(),
-                need,
-            });
+        if id == HorizonId::Minute {
+            at_least(horizon.window + horizon.steps, grid.known())?;
         }
         let incumbent = incumbents.map(|all| all[id as usize]);
-        horizons.push(train_horizon(
-            id,
-            horizon,
-            &grid,
-            &settings.settings,
-            incumbent,
-            &mut job.part(stage, from, to),
-        )?);
+        let part = &mut job.part(stage, from, to);
+        let trained = train_horizon(id, horizon, &grid, &settings.settings, incumbent, part)?;
+        horizons.push(trained);
     }
     job.part("done", 1.0, 1.0).tick(1.0)?;
     Ok(Trained {
@@ -294,48 +303,21 @@ pub fn train_horizon(
     incumbent: Option<ModelKind>,
     job: &mut Job<'_>,
 ) -> Result<TrainedHorizon, Error> {
-    let Settings {
-        metric,
-        models,
-        seed,
-        ..
-    } = settings;
-    let w = &grid.w[..];
-    let day = horizon.day();
-    let compared = choice::enough(horizon, grid.known());
+    let (w, samples) = (&grid.w[..], grid.known());
+    let compared = choice::enough(horizon, samples);
     // Below two days nothing beats the last value; it still gets a band.
     let models: &[ModelKind] = if compared {
-        models
+        &settings.models
     } else {
         &[ModelKind::LastValue]
     };
-    let length = (trail_days(horizon) * day).min(w.len() / 2);
-    let from = w.len() - length;
-    let mut rolling = Rolling::new(horizon, *metric, horizon.stride()).with_day_ending(w.len());
-    let trial = Fitted::fit(
-        &w[..from],
-        horizon,
-        models,
-        *seed,
-        None,
-        &mut job.part("fit", 0.0, 0.4),
-    )?;
-    let mut ready = trial.ready(horizon)?;
-    let test = rolling.run(
-        w,
-        from,
-        w.len(),
-        &mut ready,
-        Keep {
-            mape: true,
-            drawn: 0,
-        },
-        &mut job.part("back-test", 0.4, 0.6),
-    )?;
+    let mut rolling =
+        Rolling::new(horizon, settings.metric, horizon.stride()).with_day_ending(w.len());
+    let (kinds, test) = rolling.trial(w, models, settings.seed, &mut job.part("", 0.0, 0.6))?;
     if let Some(incumbent) = incumbent {
         rolling.state.line = incumbent;
     }
-    rolling.learn(w.len(), &trial.kinds);
+    rolling.learn(w.len(), &kinds);
     let mut state = rolling.state;
     if !compared {
         state.line = ModelKind::LastValue;
@@ -345,46 +327,21 @@ pub fn train_horizon(
             *table = None;
         }
     }
-    let backtest = trial
-        .kinds
-        .iter()
+    let backtest = kinds
+        .into_iter()
         .filter(|_| test.origins > 0)
-        .map(|&kind| {
-            (
-                kind,
-                test.scores[kind.index()].metrics(&test.mapes[kind.index()]),
-            )
-        })
+        .map(|kind| (kind, test.scores[kind.index()].metrics()))
         .collect();
-    drop(ready);
-    let (samples, origins) = (grid.known(), test.origins);
     let mut trained = TrainedHorizon {
         id,
         horizon,
         samples,
-        origins,
+        origins: test.origins,
         state,
         backtest,
-        compared,
         fitted: Fitted::default(),
     };
-    trained.refit(w, *seed, None, &mut job.part("final fit", 0.6, 1.0))?;
+    let part = &mut job.part("final fit", 0.6, 1.0);
+    trained.refit(w, settings.seed, None, part)?;
     Ok(trained)
-}
-
-impl TrainedHorizon {
-    /// Fit what is needed to speak on `w`; a `ready` perceptron is taken as it is.
-    ///
-    /// # Errors
-    /// [`Error::Cancelled`], [`Error::Params`].
-    pub fn refit(
-        &mut self,
-        w: &[f32],
-        seed: u64,
-        ready: Option<Mlp>,
-        job: &mut Job<'_>,
-    ) -> Result<(), Error> {
-        self.fitted = Fitted::fit(w, self.horizon, &self.needed(), seed, ready, job)?;
-        Ok(())
-    }
 }

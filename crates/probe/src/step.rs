@@ -1,6 +1,6 @@
 //! What became of one call.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -40,6 +40,42 @@ impl Verdict {
         let mut verdict = Self::default();
         verdict.fault(fault);
         verdict
+    }
+
+    /// An answer, or the fault in place of one.
+    pub fn take<T>(&mut self, answer: Result<T, Fault>) -> Option<T> {
+        answer.map_err(|fault| self.fault(fault)).ok()
+    }
+
+    /// Adds that a member is not there.
+    pub fn missing(&mut self, path: &str) {
+        self.fault(Fault::Missing { path: path.into() });
+    }
+
+    /// Adds that a value is another than it has to be.
+    pub fn differs(&mut self, path: &str, came: impl Into<Arc<str>>, wanted: impl Into<Arc<str>>) {
+        self.fault(Fault::Differs {
+            path: path.into(),
+            came: came.into(),
+            wanted: wanted.into(),
+        });
+    }
+
+    /// Adds that a value is below 0 that never can be.
+    pub fn negative(&mut self, path: &str, came: impl Into<Arc<str>>) {
+        self.fault(Fault::Negative {
+            path: path.into(),
+            came: came.into(),
+        });
+    }
+
+    /// Adds that a total is not the sum of its phases.
+    pub fn sum(&mut self, path: &str, came: impl Into<Arc<str>>, sum: String) {
+        self.fault(Fault::Sum {
+            path: path.into(),
+            came: came.into(),
+            sum: sum.into(),
+        });
     }
 
     /// Adds what breaks the reader.

@@ -36,34 +36,30 @@ impl Consumer {
         Self::Modbus,
     ];
 
+    /// Its word and its name.
+    const fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Victron => ("victron", "Victron GX"),
+            Self::HomeAssistant => ("home-assistant", "Home Assistant"),
+            Self::Evcc => ("evcc", "evcc"),
+            Self::Marstek => ("marstek", "Marstek"),
+            Self::Hoymiles => ("hoymiles", "Hoymiles"),
+            Self::Noah => ("noah", "Growatt NOAH, NEXA"),
+            Self::Solakon => ("solakon", "Solakon ONE"),
+            Self::Modbus => ("modbus", "Modbus TCP"),
+        }
+    }
+
     /// The word of the command line.
     #[must_use]
     pub const fn word(self) -> &'static str {
-        match self {
-            Self::Victron => "victron",
-            Self::HomeAssistant => "home-assistant",
-            Self::Evcc => "evcc",
-            Self::Marstek => "marstek",
-            Self::Hoymiles => "hoymiles",
-            Self::Noah => "noah",
-            Self::Solakon => "solakon",
-            Self::Modbus => "modbus",
-        }
+        self.texts().0
     }
 
     /// As people call it; the same in every language.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Victron => "Victron GX",
-            Self::HomeAssistant => "Home Assistant",
-            Self::Evcc => "evcc",
-            Self::Marstek => "Marstek",
-            Self::Hoymiles => "Hoymiles",
-            Self::Noah => "Growatt NOAH, NEXA",
-            Self::Solakon => "Solakon ONE",
-            Self::Modbus => "Modbus TCP",
-        }
+        self.texts().1
     }
 
     /// By its word.
@@ -89,6 +85,17 @@ impl Service {
     #[must_use]
     pub fn of(port: Option<u16>, option: &'static str) -> Self {
         port.map_or(Self::Off(option), |port| Self::On(vec![port]))
+    }
+
+    /// The first port.
+    ///
+    /// # Errors
+    /// The option that turned it off.
+    pub(crate) fn port(&self) -> Result<u16, &'static str> {
+        match self {
+            Self::On(ports) => Ok(ports[0]),
+            Self::Off(option) => Err(option),
+        }
     }
 }
 
@@ -146,10 +153,8 @@ impl Target {
             .map(|port| port.parse::<u16>().ok().filter(|port| *port > 0))
             .map_or(Ok(None), |port| port.map(Some).ok_or_else(wrong))?;
         let on = |mine: bool, usual: &[u16]| {
-            Service::On(
-                port.filter(|_| mine)
-                    .map_or_else(|| usual.to_vec(), |port| vec![port]),
-            )
+            let given = port.filter(|_| mine).map(|port| vec![port]);
+            Service::On(given.unwrap_or_else(|| usual.to_vec()))
         };
         let (udp, modbus) = (consumer == Consumer::Marstek, consumer == Consumer::Modbus);
         let loopback =

@@ -1,6 +1,6 @@
 //! `virtual-shelly replay`: a recording answered again with other options.
 
-use std::{fmt::Write as _, fs::File, io::BufReader, path::Path};
+use std::{fmt::Write as _, fs::File, io::BufReader};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -49,21 +49,15 @@ pub fn run_replay(args: &ArgMatches) -> Result<String, String> {
             .ok_or_else(|| format!("--set {text:?}: write key=value, such as hold=5"))?;
         changes.insert(key.trim().replace('-', "_"), value.trim().to_owned());
     }
-    let compared = of_file(Path::new(path), &changes)?;
+    let failed = |error: String| format!("{path}: {error}");
+    let file = File::open(path).map_err(|error| failed(error.to_string()))?;
+    let compared = replay(BufReader::new(file), &changes);
+    let compared = compared.map_err(|error| failed(error.to_string()))?;
     if args.get_flag("json") {
         serde_json::to_string_pretty(&compared).map_err(|error| error.to_string())
     } else {
         Ok(table(&compared))
     }
-}
-
-/// Replays a file.
-///
-/// # Errors
-/// One line.
-pub fn of_file(path: &Path, changes: &Changes) -> Result<Comparison, String> {
-    let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    replay(BufReader::new(file), changes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn counts(counts: Counts) -> String {

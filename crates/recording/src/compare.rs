@@ -120,17 +120,16 @@ pub(super) struct Comparer(BTreeMap<Key, Sums>);
 
 #[derive(Debug)]
 struct Sums {
-    kind: ReaderKind,
-    questions: u64,
-    recorded: Counts,
-    replayed: Counts,
+    /// Not rounded, and without its mean.
+    of: ReaderComparison,
+    /// Questions that both answered with power, and the sum of their distances.
     both: u64,
     sum: f64,
-    greatest: f64,
-    differ: u64,
-    opposite_wh: f64,
+    /// When both did so last, and with what.
     last: Option<(f64, f64, f64)>,
-    series: Series,
+    /// The newest point of each span of time stands in the series; spans double when there are too
+    /// many.
+    span: f64,
 }
 
 impl Comparer {
@@ -140,21 +139,15 @@ impl Comparer {
         if self.0.len() >= READERS && !self.0.contains_key(&key) {
             return;
         }
-        let sums = self
-            .0
-            .entry(key)
-            .or_insert_with(|| Sums::new(question.kind));
-        sums.kind = question.kind;
+        let new = || Sums::new(question);
+        let sums = self.0.entry(key).or_insert_with(new);
+        sums.of.kind = question.kind;
         sums.add(t, question.answer, replayed);
     }
 
     /// The readers, those that asked most first.
     pub fn finish(self) -> Vec<ReaderComparison> {
-        let mut all: Vec<ReaderComparison> = self
-            .0
-            .into_iter()
-            .map(|((meter, reader, channel), sums)| sums.finish(meter, reader, channel))
-            .collect();
+        let mut all: Vec<ReaderComparison> = self.0.into_values().map(Sums::finish).collect();
         all.sort_by_key(|reader| std::cmp::Reverse(reader.questions));
         all.iter_mut()
             .skip(SERIES)
@@ -164,99 +157,79 @@ impl Comparer {
 }
 
 impl Sums {
-    fn new(kind: ReaderKind) -> Self {
+    fn new(question: &QuestionLine) -> Self {
         Self {
-            kind,
-            questions: 0,
-            recorded: Counts::default(),
-            replayed: Counts::default(),
+            of: ReaderComparison {
+                meter: question.meter,
+                reader: question.reader.clone(),
+                channel: question.channel,
+                kind: question.kind,
+                questions: 0,
+                recorded: Counts::default(),
+                replayed: Counts::default(),
+                greatest: 0.0,
+                mean: 0.0,
+                differ: 0,
+                opposite_wh: 0.0,
+                series: Vec::new(),
+            },
             both: 0,
             sum: 0.0,
-            greatest: 0.0,
-            differ: 0,
-            opposite_wh: 0.0,
             last: None,
-            series: Series::default(),
+            span: 0.0,
         }
     }
 
     fn add(&mut self, t: f64, recorded: Answer, replayed: Answer) {
-        self.questions += 1;
-        self.recorded.add(recorded);
-        self.replayed.add(replayed);
+        self.of.questions += 1;
+        self.of.recorded.add(recorded);
+        self.of.replayed.add(replayed);
         if let Some((since, was, would)) = self.last
             && was * would < 0.0
         {
             let hours = (t - since).clamp(0.0, COUNTS_FOR) / 3600.0;
-            self.opposite_wh += (was - would).abs() * hours;
+            self.of.opposite_wh += (was - would).abs() * hours;
         }
-        if let (Some(was), Some(would)) = (recorded.watts(), replayed.watts()) {
+        let (was, would) = (recorded.watts(), replayed.watts());
+        self.last = was.zip(would).map(|(was, would)| (t, was, would));
+        if let Some((_, was, would)) = self.last {
             let apart = (was - would).abs();
             self.both += 1;
             self.sum += apart;
-            self.greatest = self.greatest.max(apart);
-            self.differ += u64::from(apart > DIFFERS);
-            self.last = Some((t, was, would));
-        } else {
-            self.last = None;
+            self.of.greatest = self.of.greatest.max(apart);
+            self.of.differ += u64::from(apart > DIFFERS);
         }
-        self.series.add(Point {
+        if self.of.series.len() >= POINTS {
+            self.span = f64::max(self.span * 2.0, 1.0);
+            for point in std::mem::take(&mut self.of.series) {
+                self.draw(point);
+            }
+        }
+        self.draw(Point {
             t,
-            recorded: recorded.watts(),
-            replayed: replayed.watts(),
+            recorded: was,
+            replayed: would,
         });
     }
 
-    fn finish(self, meter: usize, reader: String, channel: Channel) -> ReaderComparison {
+    fn draw(&mut self, point: Point) {
+        let span = |t: f64| (t / self.span).floor();
+        match self.of.series.last_mut() {
+            Some(last) if self.span > 0.0 && span(last.t) == span(point.t) => *last = point,
+            _ => self.of.series.push(point),
+        }
+    }
+
+    fn finish(self) -> ReaderComparison {
         ReaderComparison {
-            meter,
-            reader,
-            channel,
-            kind: self.kind,
-            questions: self.questions,
-            recorded: self.recorded,
-            replayed: self.replayed,
-            greatest: tenth(self.greatest),
-            mean: tenth(if self.both == 0 {
-                0.0
-            } else {
-                self.sum / self.both as f64
-            }),
-            differ: self.differ,
-            opposite_wh: tenth(self.opposite_wh),
-            series: self.series.points,
+            greatest: tenth(self.of.greatest),
+            mean: tenth(self.sum / self.both.max(1) as f64),
+            opposite_wh: tenth(self.of.opposite_wh),
+            ..self.of
         }
     }
 }
 
 fn tenth(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
-}
-
-/// The newest point of each span of time; spans double when there are too many.
-#[derive(Debug, Default)]
-struct Series {
-    points: Vec<Point>,
-    width: f64,
-}
-
-impl Series {
-    fn add(&mut self, point: Point) {
-        if self.points.len() >= POINTS {
-            self.width = f64::max(self.width * 2.0, 1.0);
-            let all = std::mem::take(&mut self.points);
-            for point in all {
-                self.put(point);
-            }
-        }
-        self.put(point);
-    }
-
-    fn put(&mut self, point: Point) {
-        let span = |t: f64| (t / self.width).floor();
-        match self.points.last_mut() {
-            Some(last) if self.width > 0.0 && span(last.t) == span(point.t) => *last = point,
-            _ => self.points.push(point),
-        }
-    }
 }

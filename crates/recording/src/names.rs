@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use config::MeterSettings;
+use config::{Inputs, MeterSettings, PowerInput};
 use vocab::{EntityId, State};
 
 /// Readers that are told apart; further ones are one. A flood of forged senders makes many.
@@ -76,40 +76,32 @@ impl Entities {
     }
 }
 
+/// The powers that are read, by what their options begin with.
+pub(super) fn powers(inputs: &Inputs) -> impl Iterator<Item = (&'static str, &PowerInput)> {
+    let [a, b, c] = &inputs.phases;
+    let all = [("total", &inputs.total), ("a", a), ("b", b), ("c", c)];
+    all.into_iter()
+        .filter_map(|(name, power)| Some((name, power.as_ref()?)))
+}
+
 /// What each entity of a meter is for.
-fn roles(meter: &MeterSettings) -> impl Iterator<Item = (&'static str, &EntityId)> {
-    const POWER: [[&str; 2]; 3] = [
-        ["a_power", "a_power_export"],
-        ["b_power", "b_power_export"],
-        ["c_power", "c_power_export"],
-    ];
+fn roles(meter: &MeterSettings) -> impl Iterator<Item = (String, &EntityId)> {
     let inputs = &meter.inputs;
-    let total = inputs
-        .total
-        .iter()
-        .map(|power| (["total_power", "total_power_export"], power));
-    let phases = POWER.into_iter().zip(&inputs.phases);
-    let powers = total.chain(phases.filter_map(|(keys, power)| Some((keys, power.as_ref()?))));
-    let powers = powers.flat_map(|([import, export], power)| {
-        let import = power.import.iter().map(move |entity| (import, entity));
-        import.chain(power.export.iter().map(move |entity| (export, entity)))
+    let powers = powers(inputs).flat_map(|(name, power)| {
+        let export = (format!("{name}_power_export"), &power.export);
+        [(format!("{name}_power"), &power.import), export]
     });
-    let each = [
-        (["a_voltage", "b_voltage", "c_voltage"], &inputs.voltage),
-        (["a_current", "b_current", "c_current"], &inputs.current),
-        (["a_pf", "b_pf", "c_pf"], &inputs.pf),
-        (
-            ["a_energy_import", "b_energy_import", "c_energy_import"],
-            &inputs.phase_energy_import,
-        ),
-        (
-            ["a_energy_export", "b_energy_export", "c_energy_export"],
-            &inputs.phase_energy_export,
-        ),
+    let phases = [
+        ("voltage", &inputs.voltage),
+        ("current", &inputs.current),
+        ("pf", &inputs.pf),
+        ("energy_import", &inputs.phase_energy_import),
+        ("energy_export", &inputs.phase_energy_export),
     ];
-    let each = each
-        .into_iter()
-        .flat_map(|(names, lists)| names.into_iter().zip(lists));
+    let phases = phases.into_iter().flat_map(|(what, lists)| {
+        let lists = ["a", "b", "c"].into_iter().zip(lists);
+        lists.map(move |(phase, list)| (format!("{phase}_{what}"), list))
+    });
     let [import, export] = &inputs.witnesses;
     let house = [
         ("n_current", &inputs.n_current),
@@ -119,8 +111,9 @@ fn roles(meter: &MeterSettings) -> impl Iterator<Item = (&'static str, &EntityId
         ("energy_import", import),
         ("energy_export", export),
     ];
-    let lists = each.chain(house);
-    powers.chain(lists.flat_map(|(name, list)| list.iter().map(move |entity| (name, entity))))
+    let house = house.map(|(name, list)| (name.to_owned(), list));
+    let lists = powers.chain(phases).chain(house);
+    lists.flat_map(|(name, list)| list.iter().map(move |entity| (name.clone(), entity)))
 }
 
 /// Numbers of readers, by address.

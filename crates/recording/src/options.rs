@@ -22,8 +22,9 @@ use vocab::{
     reason::{Quoted, Reason, Undone, Wrong},
 };
 
-/// Options that count for the power that a reader is told; others cannot be changed in a replay.
-pub const KEYS: [&str; 36] = [
+/// Options that count for the power that a reader is told, beside those of [`POWER`]; others cannot
+/// be changed in a replay.
+const KEYS: [&str; 15] = [
     "hold",
     "max_age",
     "stale",
@@ -39,31 +40,13 @@ pub const KEYS: [&str; 36] = [
     "scaling_shares",
     "scaling_viewers",
     "total_phase",
-    "total_power",
-    "total_power_export",
-    "total_invert",
-    "total_scale",
-    "total_offset",
-    "a_power",
-    "a_power_export",
-    "a_invert",
-    "a_scale",
-    "a_offset",
-    "b_power",
-    "b_power_export",
-    "b_invert",
-    "b_scale",
-    "b_offset",
-    "c_power",
-    "c_power_export",
-    "c_invert",
-    "c_scale",
-    "c_offset",
-    "shares_by_address",
 ];
 
+/// What there is of each power: `total_power`, `a_power`, `a_invert` ….
+const POWER: [&str; 5] = ["power", "power_export", "invert", "scale", "offset"];
+
 /// Options by address that a file has not, for it has no addresses: whether there are any.
-const BY_ADDRESS: &str = "shares_by_address";
+pub(super) const BY_ADDRESS: &str = "shares_by_address";
 
 /// What names an entity in a replay in place of its domain.
 const DOMAIN: &str = "sensor.";
@@ -86,16 +69,14 @@ pub type Changes = BTreeMap<String, String>;
 #[must_use]
 pub fn of(in_force: &InForce, entities: &mut Entities) -> Vec<Options> {
     entities.learn(&in_force.meters);
-    let mut one = |meter: &MeterSettings| {
-        let mut out = Options::new();
-        of_meter(meter, entities, &mut out);
-        of_shared(in_force, meter, &mut out);
-        out
-    };
-    in_force.meters.iter().map(&mut one).collect()
+    let meters = in_force.meters.iter();
+    meters
+        .map(|meter| of_meter(in_force, meter, entities))
+        .collect()
 }
 
-fn of_meter(meter: &MeterSettings, entities: &mut Entities, out: &mut Options) {
+fn of_meter(in_force: &InForce, meter: &MeterSettings, entities: &mut Entities) -> Options {
+    let mut out = Options::new();
     let inputs = &meter.inputs;
     let mut list = |ids: &[EntityId]| {
         let names: Vec<String> = ids.iter().map(|id| entities.of(id).to_string()).collect();
@@ -110,13 +91,8 @@ fn of_meter(meter: &MeterSettings, entities: &mut Entities, out: &mut Options) {
         out.insert(format!("{name}_offset"), json!(of.offset));
         out.insert(format!("{name}_invert"), json!(of.invert));
     };
-    if let Some(total) = &inputs.total {
-        power("total", total);
-    }
-    for (name, of) in ["a", "b", "c"].into_iter().zip(&inputs.phases) {
-        if let Some(of) = of {
-            power(name, of);
-        }
+    for (name, of) in names::powers(inputs) {
+        power(name, of);
     }
     let phase = match inputs.total_phase {
         TotalPhase::On(Phase::A) => "a",
@@ -124,35 +100,32 @@ fn of_meter(meter: &MeterSettings, entities: &mut Entities, out: &mut Options) {
         TotalPhase::On(Phase::C) => "c",
         TotalPhase::Split => "split",
     };
-    out.insert("total_phase".into(), json!(phase));
-    out.insert("hold".into(), json!(meter.hold.as_secs()));
-    let max_age = meter.max_age.map_or(0, |age| age.as_secs());
-    out.insert("max_age".into(), json!(max_age));
-    out.insert("stale".into(), json!(meter.stale.word()));
-    out.insert("target_offset".into(), json!(meter.target_offset));
-    out.insert("control".into(), json!(meter.control.mode.word()));
-}
-
-fn of_shared(in_force: &InForce, meter: &MeterSettings, out: &mut Options) {
     let InForce { scaling, poll, .. } = in_force;
-    out.insert("poll_interval".into(), json!(poll.as_secs_f64()));
-    out.insert(
-        "ha_smoothing_enable".into(),
-        json!(meter.smoothing.is_some()),
-    );
+    let poll = poll.as_secs_f64();
+    let max_age = meter.max_age.map_or(0, |age| age.as_secs());
+    for (key, value) in [
+        ("total_phase", json!(phase)),
+        ("hold", json!(meter.hold.as_secs())),
+        ("max_age", json!(max_age)),
+        ("stale", json!(meter.stale.word())),
+        ("target_offset", json!(meter.target_offset)),
+        ("control", json!(meter.control.mode.word())),
+        ("poll_interval", json!(poll)),
+        ("ha_smoothing_enable", json!(meter.smoothing.is_some())),
+        ("request_side_scaling_enable", json!(scaling.enable)),
+        ("request_side_scaling_clients", json!(scaling.clients)),
+        ("request_ip_ttl", json!(scaling.ttl.as_secs_f64())),
+    ] {
+        out.insert(key.into(), value);
+    }
     if let Some(window) = meter.smoothing {
-        let times = (window.as_secs_f64() / poll.as_secs_f64().max(0.001)).round();
+        let times = (window.as_secs_f64() / poll.max(0.001)).round();
         out.insert("smoothing_window".into(), json!(times as u32));
     }
-    out.insert("request_side_scaling_enable".into(), json!(scaling.enable));
-    out.insert(
-        "request_side_scaling_clients".into(),
-        json!(scaling.clients),
-    );
-    out.insert("request_ip_ttl".into(), json!(scaling.ttl.as_secs_f64()));
     if !scaling.shares.is_empty() {
         out.insert(BY_ADDRESS.into(), json!(true));
     }
+    out
 }
 
 /// The entity of a replay that a file calls `input`.
@@ -175,7 +148,10 @@ fn names_entities(key: &str) -> bool {
 /// Whether an option can be changed in a replay.
 #[must_use]
 pub fn counts(key: &str) -> bool {
-    key != BY_ADDRESS && KEYS.contains(&key)
+    let of_power = |(name, what): (&str, &str)| {
+        ["total", "a", "b", "c"].contains(&name) && POWER.contains(&what)
+    };
+    KEYS.contains(&key) || key.split_once('_').is_some_and(of_power)
 }
 
 /// Checks the keys of `changes`.

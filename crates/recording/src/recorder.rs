@@ -15,7 +15,8 @@ use std::{
 
 use super::{
     files::Files,
-    writer::{Gauge, Limits, Question, Said, Settings, Writer, method},
+    line::{QuestionLine, seconds},
+    writer::{Gauge, Limits, Said, Settings, Writer},
 };
 use consumers::{Heard, Tap};
 use vocab::{
@@ -25,6 +26,8 @@ use vocab::{
 
 /// Lines that may wait for the disk; further ones are lost, and counted.
 const QUEUE: usize = 4096;
+/// Characters that are kept of a question's method.
+const METHOD: usize = 48;
 /// Entities whose last reading is remembered.
 const ENTITIES: usize = 1000;
 
@@ -161,16 +164,10 @@ impl Recorder {
         };
         let (name, file) = self.files.create(now.unix).map_err(failed)?;
         let gauge = Arc::new(Gauge::default());
-        let mut writer = Writer::begin(
-            file,
-            now,
-            self.limits,
-            Arc::clone(&self.settings),
-            Arc::clone(&gauge),
-        )
-        .map_err(failed)?;
+        let (settings, seen) = (Arc::clone(&self.settings), Arc::clone(&gauge));
+        let mut writer =
+            Writer::begin(file, now, self.limits, settings, Arc::clone(&gauge)).map_err(failed)?;
         let (said, hears) = sync_channel(QUEUE);
-        let seen = Arc::clone(&gauge);
         let thread = std::thread::Builder::new()
             .name("recording".into())
             .spawn(move || {
@@ -231,18 +228,14 @@ impl Recorder {
     /// How far the recording is; `None`: there is none under way.
     #[must_use]
     pub fn progress(&self) -> Option<Progress> {
-        let over = {
-            let inner = self.inner();
-            let running = inner.running.as_ref()?;
-            running.gauge.over.load(Ordering::Relaxed)
-        };
-        if over {
+        let inner = self.inner();
+        let running = inner.running.as_ref()?;
+        if running.gauge.over.load(Ordering::Relaxed) {
+            drop(inner);
             // Its thread has ended: nothing is waited for.
             self.stop();
             return None;
         }
-        let inner = self.inner();
-        let running = inner.running.as_ref()?;
         Some(Progress {
             name: running.name.clone(),
             since: running.since,
@@ -275,16 +268,18 @@ impl Tap for MeterTap {
         let Some(running) = &inner.running else {
             return;
         };
-        let question = Question {
+        let waited = heard.asked.waited;
+        let question = QuestionLine {
             meter: self.meter,
-            peer: heard.caller.peer.to_canonical(),
+            reader: String::new(),
             channel: heard.caller.channel,
-            kind: heard.kind,
-            method: method(heard.method),
+            method: heard.method.chars().take(METHOD).collect(),
             phase: heard.asked.phase,
-            waited: heard.asked.waited,
-            told: heard.told,
+            kind: heard.kind,
+            waited: waited.map(|waited| seconds(waited.as_secs_f64())),
+            answer: heard.told.into(),
         };
-        running.say(Said::Question(now.mono, Box::new(question)));
+        let peer = heard.caller.peer.to_canonical();
+        running.say(Said::Question(now.mono, peer, Box::new(question)));
     }
 }

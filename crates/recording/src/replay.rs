@@ -1,8 +1,7 @@
 //! A recorded day, answered again with other options. Pure: time is that of the file.
 
 use std::{
-    cmp::{Ordering, Reverse},
-    collections::BinaryHeap,
+    collections::BTreeMap,
     io::{BufRead, Read},
     sync::Arc,
     time::Duration,
@@ -48,40 +47,12 @@ pub enum ReplayError {
     Options(Reason),
 }
 
-/// What happens, in its order.
-struct Happening {
-    t: f64,
-    seq: u64,
-    what: Happens,
-}
-
+/// What happens.
 enum Happens {
     Event(SourceEvent),
     Question(QuestionLine),
     Options(Vec<Options>),
     Reader(line::ReaderLine),
-}
-
-impl PartialEq for Happening {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Happening {}
-
-impl PartialOrd for Happening {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Happening {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.t
-            .total_cmp(&other.t)
-            .then_with(|| self.seq.cmp(&other.seq))
-    }
 }
 
 /// Replays a recording with `changes` over its options.
@@ -103,29 +74,32 @@ pub fn replay(file: impl BufRead, changes: &Changes) -> Result<Comparison, Repla
         if text.text.trim().is_empty() {
             continue;
         }
+        let broken = |why| ReplayError::Line(lines.number, why);
         let line = match line::line(&text.text) {
             Ok(line) => line,
             // The process was cut off while it wrote.
             Err(_) if !text.whole => break,
-            Err(why) => return Err(ReplayError::Line(lines.number, why)),
+            Err(why) => return Err(broken(why)),
         };
         if line.t > LONGEST_TIME {
-            return Err(ReplayError::Line(
-                lines.number,
-                "no recording is as long as that".into(),
-            ));
+            return Err(broken("no recording is as long as that".into()));
         }
         run.newest = run.newest.max(line.t);
         match line.what {
             What::Lost { lines } => lost += lines,
             What::End { .. } => break,
-            what => run
-                .take(line.t, what)
-                .map_err(|why| ReplayError::Line(lines.number, why))?,
+            what => run.take(line.t, what).map_err(broken)?,
         }
-        run.go_on(run.newest - LATE)?;
+        run.go_on(mono(run.newest - LATE))?;
     }
-    run.go_on(f64::INFINITY)?;
+    run.go_on(Duration::MAX)?;
+    if run.newest.is_finite() {
+        // What waits still is answered within this time, or not at all.
+        let end = mono(run.newest) + Duration::from_secs(30);
+        for engine in &mut run.meters {
+            engine.advance(end, &mut run.out);
+        }
+    }
     Ok(Comparison {
         program: header.program.clone(),
         start: header.start,
@@ -172,7 +146,8 @@ impl<R: BufRead> Lines<R> {
 struct Run<'a> {
     changes: &'a Changes,
     meters: Vec<Engine>,
-    ahead: BinaryHeap<Reverse<Happening>>,
+    /// By its time, and at one time in the order of the file.
+    ahead: BTreeMap<(Duration, u64), Happens>,
     seq: u64,
     newest: f64,
     at_once: Vec<Reading>,
@@ -196,7 +171,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             changes,
             meters,
-            ahead: BinaryHeap::new(),
+            ahead: BTreeMap::new(),
             seq: 0,
             newest: f64::NEG_INFINITY,
             at_once: Vec::new(),
@@ -209,8 +184,7 @@ impl<'a> Run<'a> {
             return Err("too much happens at once".into());
         }
         self.seq += 1;
-        let seq = self.seq;
-        self.ahead.push(Reverse(Happening { t, seq, what }));
+        self.ahead.insert((mono(t), self.seq), what);
         Ok(())
     }
 
@@ -241,12 +215,12 @@ impl<'a> Run<'a> {
     }
 
     /// Does what happens until `until`.
-    fn go_on(&mut self, until: f64) -> Result<(), ReplayError> {
-        while self.ahead.peek().is_some_and(|next| next.0.t <= until) {
-            let Some(Reverse(Happening { t, what, .. })) = self.ahead.pop() else {
-                break;
-            };
-            let (at, out) = (mono(t), &mut self.out);
+    fn go_on(&mut self, until: Duration) -> Result<(), ReplayError> {
+        while let Some(next) = self.ahead.first_entry()
+            && next.key().0 <= until
+        {
+            let ((at, _), what) = next.remove_entry();
+            let out = &mut self.out;
             for engine in &mut self.meters {
                 engine.advance(at, out);
             }
@@ -272,13 +246,6 @@ impl<'a> Run<'a> {
                         engine.configure(setup);
                     }
                 }
-            }
-        }
-        if until == f64::INFINITY && self.newest.is_finite() {
-            // What waits still is answered within this time, or not at all.
-            let end = mono(self.newest) + Duration::from_secs(30);
-            for engine in &mut self.meters {
-                engine.advance(end, &mut self.out);
             }
         }
         Ok(())

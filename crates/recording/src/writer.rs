@@ -21,7 +21,7 @@ use super::{
     names::{self, Entities, Readers},
     options::{self, InForce},
 };
-use consumers::{Channel, ReaderKind, Told, sharing::named_share};
+use consumers::sharing::named_share;
 use vocab::{Link, Now, Reading, SourceEvent};
 
 /// The file is flushed, and the options are looked at, this often.
@@ -50,21 +50,8 @@ impl Default for Limits {
 pub(super) enum Said {
     /// An event of the source, at that monotonic time.
     Event(Duration, SourceEvent),
-    /// A question.
-    Question(Duration, Box<Question>),
-}
-
-/// A question, owned.
-#[derive(Debug)]
-pub(super) struct Question {
-    pub meter: usize,
-    pub peer: IpAddr,
-    pub channel: Channel,
-    pub kind: ReaderKind,
-    pub method: Box<str>,
-    pub phase: Option<u8>,
-    pub waited: Option<Duration>,
-    pub told: Told,
+    /// A question, and whose: the reader's name is given to it here.
+    Question(Duration, IpAddr, Box<QuestionLine>),
 }
 
 /// How far a recording is, for others to look at.
@@ -160,10 +147,10 @@ impl<W: Write> Writer<W> {
             match next {
                 Ok(said) => self.take(said)?,
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) if self.gauge.exit.load(Ordering::Relaxed) => {
-                    break End::Exit;
+                Err(RecvTimeoutError::Disconnected) => {
+                    let exit = self.gauge.exit.load(Ordering::Relaxed);
+                    break if exit { End::Exit } else { End::Stopped };
                 }
-                Err(RecvTimeoutError::Disconnected) => break End::Stopped,
             }
             if self.last >= self.limits.time.as_secs_f64() {
                 break End::Time;
@@ -183,8 +170,7 @@ impl<W: Write> Writer<W> {
             self.in_force = now;
             let meters = options::of(&self.in_force, &mut self.entities);
             self.write(self.last, What::Options { meters })?;
-            let all: Vec<_> = self.readers.all().collect();
-            for (peer, number) in all {
+            for (peer, number) in self.readers.clone().all() {
                 self.introduce(peer, number)?;
             }
         }
@@ -226,7 +212,7 @@ impl<W: Write> Writer<W> {
                 self.last = self.last.max(self.t(at));
                 Ok(())
             }
-            Said::Question(at, question) => self.question(at, &question),
+            Said::Question(at, peer, question) => self.question(at, peer, *question),
         }
     }
 
@@ -245,58 +231,38 @@ impl<W: Write> Writer<W> {
     }
 
     fn link(&self, link: &Link) -> LinkLine {
-        let word = match link {
-            Link::Idle(_) => LinkWord::Idle,
-            Link::Connecting => LinkWord::Connecting,
-            Link::Starting => LinkWord::Starting,
-            Link::Up => LinkWord::Up,
-            Link::Down { .. } => LinkWord::Down,
+        let (link, alive) = match link {
+            Link::Idle(_) => (LinkWord::Idle, None),
+            Link::Connecting => (LinkWord::Connecting, None),
+            Link::Starting => (LinkWord::Starting, None),
+            Link::Up => (LinkWord::Up, None),
+            Link::Down { last_alive, .. } => (LinkWord::Down, *last_alive),
         };
-        let alive = match link {
-            Link::Down { last_alive, .. } => last_alive.map(|at| seconds(self.t(at))),
-            _ => None,
-        };
-        LinkLine { link: word, alive }
+        let alive = alive.map(|at| seconds(self.t(at)));
+        LinkLine { link, alive }
     }
 
     fn introduce(&mut self, peer: IpAddr, number: usize) -> io::Result<()> {
         let scaling = &self.in_force.scaling;
         let named = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&peer));
+        let mut meters = self.in_force.meters.iter();
         let line = ReaderLine {
             reader: names::reader(number),
             share: named_share(peer, scaling),
-            controlled: self
-                .in_force
-                .meters
-                .iter()
-                .any(|meter| named(&meter.control.readers)),
+            controlled: meters.any(|meter| named(&meter.control.readers)),
             viewer: named(&scaling.viewers),
         };
         self.write(self.last, What::Reader(line))
     }
 
-    fn question(&mut self, at: Duration, question: &Question) -> io::Result<()> {
-        let (number, new) = self.readers.number(question.peer);
+    fn question(&mut self, at: Duration, peer: IpAddr, line: QuestionLine) -> io::Result<()> {
+        let (number, new) = self.readers.number(peer);
         if new {
-            self.introduce(question.peer.to_canonical(), number)?;
+            self.introduce(peer, number)?;
         }
-        let line = QuestionLine {
-            meter: question.meter,
-            reader: names::reader(number),
-            channel: question.channel,
-            method: question.method.to_string(),
-            phase: question.phase,
-            kind: question.kind,
-            waited: question.waited.map(|waited| seconds(waited.as_secs_f64())),
-            answer: question.told.into(),
-        };
-        self.write(self.t(at), What::Question(line))
+        let reader = names::reader(number);
+        self.write(self.t(at), What::Question(QuestionLine { reader, ..line }))
     }
-}
-
-/// The longest text that a question's method is kept as.
-pub(super) fn method(text: &str) -> Box<str> {
-    text.chars().take(48).collect::<String>().into()
 }
 
 const _: () = assert!(line::LONGEST > 16 * 1024, "a header holds all options");

@@ -224,7 +224,7 @@ impl Memory {
                 step: h.horizon.step,
                 steps: h.horizon.steps,
                 model: h.model(),
-                compared: h.compared,
+                compared: h.compared(),
                 metric: trained.settings.settings().metric,
                 forecast: forecasts.iter().find(|f| f.id == h.id).cloned(),
                 metrics,

@@ -10,89 +10,27 @@ mod network;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use super::grid;
-use super::{Error, Horizon, Job};
+use super::{Error, Horizon, Job, at_least, grid};
 pub use network::{Adam, Network, Work, count};
 
-/// How it is trained.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Params {
-    /// Width of the hidden layers, 1–4 of 1–512.
-    pub hidden: Vec<usize>,
-    /// Most windows, evenly drawn, 100–1,000,000.
-    pub windows: usize,
-    /// Most times through all windows, 1–1000.
-    pub epochs: usize,
-    /// Windows a step of Adam, 1–10,000.
-    pub batch: usize,
-    /// Adam's rate at the beginning, above 0, at most 1; it falls to almost 0 over the epochs.
-    pub rate: f32,
-    /// Epochs without a smaller loss (by 0.1 %) before it stops early, at least 1.
-    pub patience: usize,
-    /// Seed of weights and shuffling.
-    pub seed: u64,
-}
-
-impl Default for Params {
-    /// The contract's: 64-16-64, 60,000 windows, 15 epochs, batches of 200, seed 42.
-    fn default() -> Self {
-        Self {
-            hidden: vec![64, 16, 64],
-            windows: 60_000,
-            epochs: 15,
-            batch: 200,
-            rate: 1e-3,
-            patience: 3,
-            seed: 42,
-        }
-    }
-}
-
+/// Width of the hidden layers.
+const HIDDEN: [usize; 3] = [64, 16, 64];
+/// Most windows, evenly drawn.
+const WINDOWS: usize = 60_000;
+/// Most times through all windows.
+pub const EPOCHS: usize = 15;
+/// Windows a step of Adam.
+const BATCH: usize = 200;
+/// Adam's rate at the beginning; it falls to almost 0 over the epochs.
+const RATE: f32 = 1e-3;
+/// Epochs without a smaller loss before it stops early.
+const PATIENCE: usize = 3;
 /// Fewest windows worth training on.
 const LEAST: usize = 200;
 /// A loss smaller by less than this share is no smaller.
 const SMALLER: f32 = 0.001;
 /// Share of the rate that is left at the end.
 const LAST_RATE: f32 = 0.02;
-
-impl Params {
-    /// Check the ranges once.
-    ///
-    /// # Errors
-    /// [`Error::Params`] naming the value and its range.
-    pub fn check(self) -> Result<Valid, Error> {
-        let bad = |what: &str| Err(Error::Params(format!("perceptron: {what}")));
-        if self.hidden.is_empty()
-            || self.hidden.len() > 4
-            || self.hidden.iter().any(|n| !(1..=512).contains(n))
-        {
-            return bad(&format!(
-                "hidden layers {:?}: use 1 to 4 of 1 to 512",
-                self.hidden
-            ));
-        }
-        if !(100..=1_000_000).contains(&self.windows) {
-            return bad(&format!("windows {}: use 100 to 1,000,000", self.windows));
-        }
-        if !(1..=1000).contains(&self.epochs) || !(1..=10_000).contains(&self.batch) {
-            return bad(&format!(
-                "{} epochs of batches of {}: use 1 to 1000 of 1 to 10,000",
-                self.epochs, self.batch
-            ));
-        }
-        if !(1..=1000).contains(&self.patience) {
-            return bad(&format!("patience {}: use 1 to 1000 epochs", self.patience));
-        }
-        if !(self.rate > 0.0 && self.rate <= 1.0) {
-            return bad(&format!("rate {}: use more than 0, at most 1", self.rate));
-        }
-        Ok(Valid(self))
-    }
-}
-
-/// Checked parameters.
-#[derive(Debug, Clone)]
-pub struct Valid(Params);
 
 /// Watts → the network's numbers and back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,68 +61,96 @@ pub struct Mlp {
     network: Network<f32>,
 }
 
-impl Valid {
-    /// Train on `past`.
+impl Mlp {
+    /// Train on `past`; weights and shuffling follow from `seed`.
     ///
     /// # Errors
     /// [`Error::TooFew`] with fewer than 200 windows, [`Error::Cancelled`].
-    pub fn fit(&self, past: &[f32], horizon: Horizon, job: &mut Job<'_>) -> Result<Mlp, Error> {
-        let params = &self.0;
-        let drawn = grid::drawn_evenly(&grid::origins(past, horizon), params.windows);
-        if drawn.len() < LEAST {
-            return Err(Error::TooFew {
-                have: drawn.len(),
-                need: LEAST,
-            });
-        }
+    pub fn fit(
+        past: &[f32],
+        horizon: Horizon,
+        seed: u64,
+        job: &mut Job<'_>,
+    ) -> Result<Self, Error> {
+        let mut drawn = grid::drawn_evenly(&grid::origins(past, horizon), WINDOWS);
+        at_least(LEAST, drawn.len())?;
         let scaling = Scaling::of(past, &drawn, horizon);
-        let mut train = drawn;
         let mut sizes = vec![horizon.window];
-        sizes.extend(&params.hidden);
+        sizes.extend(HIDDEN);
         sizes.push(horizon.steps);
-        let mut rng = fastrand::Rng::with_seed(params.seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
         let mut network = Network::new(&sizes, || rng.f32());
-        let mut adam = Adam::new(network.params.len(), params.rate);
-        let mut work = Work::new(&sizes, params.batch);
+        let mut adam = Adam::new(network.params.len());
+        let mut work = Work::new(&sizes, BATCH);
         let (mut least, mut worse, mut epochs) = (f32::INFINITY, 0, 0);
-        let batches = train.len().div_ceil(params.batch).max(1);
-        for epoch in 0..params.epochs {
-            rng.shuffle(&mut train);
+        let batches = drawn.len().div_ceil(BATCH);
+        while epochs < EPOCHS && worse < PATIENCE {
+            rng.shuffle(&mut drawn);
             let mut loss = 0.0;
-            for (i, batch) in train.chunks(params.batch).enumerate() {
-                let done = (epoch * batches + i) as f32 / (params.epochs * batches) as f32;
+            for (i, batch) in drawn.chunks(BATCH).enumerate() {
+                let done = (epochs * batches + i) as f32 / (EPOCHS * batches) as f32;
                 if i % 8 == 0 {
                     job.tick(done)?;
                 }
                 scaling.fill(past, batch, horizon, &mut work);
                 network.forward(&mut work, batch.len());
                 loss += network.backward(&mut work, batch.len());
-                adam.set_rate(params.rate * (1.0 - done).max(LAST_RATE));
-                adam.update(&mut network.params, &work.grads);
+                let rate = RATE * (1.0 - done).max(LAST_RATE);
+                adam.update(rate, &mut network.params, &work.grads);
             }
-            epochs = epoch + 1;
+            epochs += 1;
             worse = if loss < least * (1.0 - SMALLER) {
                 0
             } else {
                 worse + 1
             };
             least = least.min(loss);
-            if worse >= params.patience {
-                break;
-            }
         }
-        let known = past.iter().filter(|w| w.is_finite());
-        let range = known.fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), w| {
-            (lo.min(*w), hi.max(*w))
-        });
-        Ok(Mlp {
+        Ok(Self {
             horizon,
-            seed: params.seed,
+            seed,
             epochs,
             scaling,
-            range,
+            range: widened((f32::INFINITY, f32::NEG_INFINITY), past),
             network,
         })
+    }
+
+    /// Room for asking it; reuse it.
+    #[must_use]
+    pub fn work(&self) -> Work<f32> {
+        Work::new(&self.network.sizes, 1)
+    }
+
+    /// Write the forecast after `past` into `line`, W. False: the window touches a gap.
+    pub fn predict(&self, past: &[f32], work: &mut Work<f32>, line: &mut [f32]) -> bool {
+        let window = self.horizon.window;
+        if !grid::whole(past, window) {
+            return false;
+        }
+        let seen = &past[past.len() - window..];
+        let now = seen[window - 1];
+        let inputs = &mut work.acts[0];
+        self.scaling.input(seen, |c, x| inputs[[0, c]] = x);
+        self.network.forward(work, 1);
+        let (lo, hi) = widened(self.range, seen);
+        let out = &work.acts[self.network.sizes.len() - 1];
+        for (value, change) in line.iter_mut().zip(out.row(0)) {
+            *value = (now + change * self.scaling.output).clamp(lo, hi);
+        }
+        true
+    }
+
+    /// Whether it was made for this horizon and seed, and is whole (it may come from a file).
+    #[must_use]
+    pub fn fits(&self, horizon: Horizon, seed: u64) -> bool {
+        self.horizon == horizon
+            && self.seed == seed
+            && self.network.sound()
+            && self.network.sizes.first() == Some(&horizon.window)
+            && self.network.sizes.last() == Some(&horizon.steps)
+            && self.scaling.sound(horizon)
+            && self.range.0 <= self.range.1
     }
 }
 
@@ -236,50 +202,7 @@ impl Scaling {
             }
         }
     }
-}
 
-impl Mlp {
-    /// Room for asking it; reuse it.
-    #[must_use]
-    pub fn work(&self) -> Work<f32> {
-        Work::new(&self.network.sizes, 1)
-    }
-
-    /// Write the forecast after `past` into `line`, W. False: the window touches a gap.
-    pub fn predict(&self, past: &[f32], work: &mut Work<f32>, line: &mut [f32]) -> bool {
-        let window = self.horizon.window;
-        if !grid::whole(past, window) {
-            return false;
-        }
-        let seen = &past[past.len() - window..];
-        let now = seen[window - 1];
-        let inputs = &mut work.acts[0];
-        self.scaling.input(seen, |c, x| inputs[[0, c]] = x);
-        self.network.forward(work, 1);
-        let (lo, hi) = seen
-            .iter()
-            .fold(self.range, |(lo, hi), w| (lo.min(*w), hi.max(*w)));
-        let out = &work.acts[self.network.sizes.len() - 1];
-        for (value, change) in line.iter_mut().zip(out.row(0)) {
-            *value = (now + change * self.scaling.output).clamp(lo, hi);
-        }
-        true
-    }
-
-    /// Whether it was made for this horizon and seed, and is whole (it may come from a file).
-    #[must_use]
-    pub fn fits(&self, horizon: Horizon, seed: u64) -> bool {
-        self.horizon == horizon
-            && self.seed == seed
-            && self.network.sound()
-            && self.network.sizes.first() == Some(&horizon.window)
-            && self.network.sizes.last() == Some(&horizon.steps)
-            && self.scaling.sound(horizon)
-            && self.range.0 <= self.range.1
-    }
-}
-
-impl Scaling {
     fn sound(&self, horizon: Horizon) -> bool {
         self.inputs.len() + 1 == horizon.window
             && self
@@ -291,6 +214,12 @@ impl Scaling {
     }
 }
 
+/// A range that holds all known values too.
+fn widened(range: (f32, f32), values: &[f32]) -> (f32, f32) {
+    let known = values.iter().filter(|w| w.is_finite());
+    known.fold(range, |(lo, hi), w| (lo.min(*w), hi.max(*w)))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -298,25 +227,10 @@ mod tests {
 
     use super::*;
 
-    const H: Horizon = Horizon {
-        step: 2,
-        window: 10,
-        steps: 5,
-    };
+    const H: Horizon = Horizon::new(2, 10, 5);
 
-    fn quick() -> Params {
-        Params {
-            windows: 2000,
-            ..Params::default()
-        }
-    }
-
-    fn fit(params: Params, past: &[f32]) -> Result<Mlp, Error> {
-        let never = AtomicBool::new(false);
-        params
-            .check()
-            .unwrap()
-            .fit(past, H, &mut Job::new(&never, &mut |_| {}))
+    fn fit(past: &[f32], seed: u64) -> Result<Mlp, Error> {
+        Job::unwatched(|job| Mlp::fit(past, H, seed, job))
     }
 
     fn wave() -> Vec<f32> {
@@ -328,7 +242,7 @@ mod tests {
     #[test]
     fn it_learns_a_wave_and_the_same_seed_gives_the_same_network() {
         let past = wave();
-        let model = fit(quick(), &past).unwrap();
+        let model = fit(&past, 42).unwrap();
         let (mut line, mut work) = ([0.0; 5], model.work());
         let (mut miss, mut still) = (0.0, 0.0);
         for t in (1000..3900).step_by(7) {
@@ -339,8 +253,8 @@ mod tests {
             }
         }
         assert!(miss < 0.2 * still, "{miss} {still}");
-        assert_eq!(model, fit(quick(), &past).unwrap());
-        assert_ne!(model, fit(Params { seed: 1, ..quick() }, &past).unwrap());
+        assert_eq!(model, fit(&past, 42).unwrap());
+        assert_ne!(model, fit(&past, 1).unwrap());
         assert!(
             model.fits(H, 42) && !model.fits(H, 1) && !model.fits(Horizon { window: 9, ..H }, 42)
         );
@@ -348,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_constant_goes_on_and_nothing_unseen_is_said() {
-        let model = fit(quick(), &[250.0; 1000]).unwrap();
+        let model = fit(&[250.0; 1000], 42).unwrap();
         let (mut line, mut work) = ([0.0; 5], model.work());
         assert!(model.predict(&[250.0; 10], &mut work, &mut line));
         assert!(line.iter().all(|w| (w - 250.0).abs() < 1.0), "{line:?}");
@@ -367,16 +281,13 @@ mod tests {
     fn it_stops_when_cancelled_and_says_how_far_it_is() {
         let cancel = AtomicBool::new(false);
         let mut seen = Vec::new();
-        let mut report = |p: super::super::Progress| {
+        let mut report = |p: crate::Progress| {
             seen.push(p.fraction);
             if p.fraction > 0.3 {
                 cancel.store(true, Ordering::Relaxed);
             }
         };
-        let got = quick()
-            .check()
-            .unwrap()
-            .fit(&wave(), H, &mut Job::new(&cancel, &mut report));
+        let got = Mlp::fit(&wave(), H, 42, &mut Job::new(&cancel, &mut report));
         assert_eq!(got, Err(Error::Cancelled));
         assert!(
             seen.is_sorted() && seen.last().is_some_and(|f| *f < 0.4),
@@ -385,37 +296,8 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_checked() {
-        assert!(
-            Params {
-                hidden: vec![],
-                ..quick()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Params {
-                rate: f32::NAN,
-                ..quick()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Params {
-                epochs: 0,
-                ..quick()
-            }
-            .check()
-            .is_err()
-        );
-        assert_eq!(
-            fit(quick(), &[1.0; 100]),
-            Err(Error::TooFew {
-                have: 86,
-                need: 200
-            })
-        );
+    fn little_data_is_said() {
+        let (have, need) = (86, 200);
+        assert_eq!(fit(&[1.0; 100], 42), Err(Error::TooFew { have, need }));
     }
 }

@@ -166,7 +166,6 @@ fn view<F>(flat: &[F], rows: usize, columns: usize) -> ArrayView2<'_, F> {
 /// Adam (Kingma & Ba, 2015) with the usual constants.
 #[derive(Debug)]
 pub struct Adam {
-    rate: f32,
     step: i32,
     mean: Vec<f32>,
     square: Vec<f32>,
@@ -175,26 +174,20 @@ pub struct Adam {
 impl Adam {
     /// For `count` weights.
     #[must_use]
-    pub fn new(count: usize, rate: f32) -> Self {
+    pub fn new(count: usize) -> Self {
         Self {
-            rate,
             step: 0,
             mean: vec![0.0; count],
             square: vec![0.0; count],
         }
     }
 
-    /// Go on with another rate.
-    pub const fn set_rate(&mut self, rate: f32) {
-        self.rate = rate;
-    }
-
     /// Move the weights against their derivatives.
-    pub fn update(&mut self, params: &mut [f32], grads: &[f32]) {
+    pub fn update(&mut self, rate: f32, params: &mut [f32], grads: &[f32]) {
         const B1: f32 = 0.9;
         const B2: f32 = 0.999;
         self.step += 1;
-        let rate = self.rate * (1.0 - B2.powi(self.step)).sqrt() / (1.0 - B1.powi(self.step));
+        let rate = rate * (1.0 - B2.powi(self.step)).sqrt() / (1.0 - B1.powi(self.step));
         for (((w, g), m), v) in params
             .iter_mut()
             .zip(grads)
@@ -272,10 +265,10 @@ mod tests {
     #[test]
     fn adam_finds_the_bottom_of_a_bowl() {
         let mut at = [5.0_f32, -3.0];
-        let mut adam = Adam::new(2, 0.05);
+        let mut adam = Adam::new(2);
         for _ in 0..1000 {
             let grads = [2.0 * (at[0] - 1.0), 20.0 * (at[1] - 2.0)];
-            adam.update(&mut at, &grads);
+            adam.update(0.05, &mut at, &grads);
         }
         assert!(
             (at[0] - 1.0).abs() < 0.01 && (at[1] - 2.0).abs() < 0.01,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::{Client, header};
 
+use super::silent;
 use crate::Fault;
 use outgoing::http_client::{body, client, why};
 
@@ -41,21 +42,17 @@ pub async fn ask(
     let request = request
         .header(header::USER_AGENT, AGENT)
         .header(header::CONNECTION, "close");
-    let failed = |error: &reqwest::Error| {
+    let answer = request.send().await.map_err(|error| {
         if error.is_timeout() {
-            Fault::Silent {
-                seconds: PATIENCE.as_secs(),
-            }
+            silent(PATIENCE)
         } else {
-            Fault::Unreached { error: why(error) }
+            Fault::Unreached { error: why(&error) }
         }
-    };
-    let answer = request.send().await.map_err(|error| failed(&error))?;
+    })?;
     let status = answer.status().as_u16();
-    let bytes = body(answer, MOST)
-        .await
-        .map_err(|unread| Fault::Unreached {
-            error: unread.why(),
-        })?;
+    let bytes = body(answer, MOST).await.map_err(|unread| {
+        let error = unread.why();
+        Fault::Unreached { error }
+    })?;
     Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
 }

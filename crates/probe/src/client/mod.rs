@@ -23,26 +23,30 @@ pub(crate) fn unreached(error: std::io::Error) -> Fault {
     }
 }
 
+/// That nothing came in this time.
+pub(crate) const fn silent(within: Duration) -> Fault {
+    Fault::Silent {
+        seconds: within.as_secs(),
+    }
+}
+
 /// The first address of `host:port`.
 ///
 /// # Errors
 /// That there is none.
 pub(crate) async fn address(host: &str, port: u16) -> Result<SocketAddr, Fault> {
-    let found: Vec<SocketAddr> =
-        outgoing::http_client::addresses(host, port)
-            .await
-            .map_err(|none| Fault::Unreached {
-                error: Cause::known(none.to_string(), Failure::NoName),
-            })?;
+    let unknown = |why: String| Fault::Unreached {
+        error: Cause::known(why, Failure::NoName),
+    };
+    let found: Vec<SocketAddr> = outgoing::http_client::addresses(host, port)
+        .await
+        .map_err(|none| unknown(none.to_string()))?;
     // A name may have both; batteries ask by IPv4.
-    found
-        .iter()
-        .find(|address| address.is_ipv4())
+    let first = found.iter().find(|address| address.is_ipv4());
+    first
         .or(found.first())
         .copied()
-        .ok_or_else(|| Fault::Unreached {
-            error: Cause::known(format!("{host} has no address"), Failure::NoName),
-        })
+        .ok_or_else(|| unknown(format!("{host} has no address")))
 }
 
 /// A TCP connection.
@@ -56,7 +60,5 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, Fault> {
     };
     timeout(CONNECT, connecting)
         .await
-        .unwrap_or(Err(Fault::Silent {
-            seconds: CONNECT.as_secs(),
-        }))
+        .unwrap_or(Err(silent(CONNECT)))
 }

@@ -8,7 +8,7 @@ use tokio_modbus::{
     client::{Context, Reader, tcp},
 };
 
-use super::{connect, unreached};
+use super::{connect, silent, unreached};
 use crate::Fault;
 
 /// What an answer may take.
@@ -37,9 +37,7 @@ impl Master {
         match timeout(PATIENCE, self.0.read_input_registers(from, count)).await {
             Ok(Ok(answer)) => Ok(answer.map_err(u8::from)),
             Ok(Err(error)) => Err(unreached(io::Error::other(error))),
-            Err(_) => Err(Fault::Silent {
-                seconds: PATIENCE.as_secs(),
-            }),
+            Err(_) => Err(silent(PATIENCE)),
         }
     }
 }

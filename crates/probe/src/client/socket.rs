@@ -13,8 +13,8 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, protocol::WebSocketConfig},
 };
 
-use super::{connect, unreached};
-use crate::Fault;
+use super::{connect, silent, unreached};
+use crate::{Fault, Target};
 use vocab::reason::Cause;
 
 /// What an answer may take: Victron's limit after set-up.
@@ -23,6 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const MOST: usize = 512 * 1024;
 /// Messages that are kept while an answer is waited for.
 const KEPT: usize = 64;
+
+/// What the other end said.
+enum Said {
+    Text(String),
+    Pong,
+}
 
 /// An open socket.
 pub struct Socket {
@@ -52,17 +58,12 @@ impl Socket {
     ///
     /// # Errors
     /// Why it cannot be.
-    pub async fn open(host: &str, port: u16, src: &'static str) -> Result<Self, Fault> {
-        let stream = connect(host, port).await?;
-        let shown = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
+    pub async fn open(target: &Target, port: u16, src: &'static str) -> Result<Self, Fault> {
+        let stream = connect(&target.host, port).await?;
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MOST))
             .max_frame_size(Some(MOST));
-        let url = format!("ws://{shown}:{port}/rpc");
+        let url = format!("ws://{}/rpc", target.at(port));
         let opening = client_async_with_config(url, stream, Some(limits));
         match timeout(PATIENCE, opening).await {
             Ok(Ok((stream, _))) => Ok(Self {
@@ -72,7 +73,7 @@ impl Socket {
                 waiting: Vec::new(),
             }),
             Ok(Err(error)) => Err(failed(error)),
-            Err(_) => Err(silent()),
+            Err(_) => Err(silent(PATIENCE)),
         }
     }
 
@@ -100,20 +101,15 @@ impl Socket {
     pub async fn answer(&mut self, id: &Value) -> Result<String, Fault> {
         let end = Instant::now() + PATIENCE;
         loop {
-            let ours = |text: &String| {
-                let frame: Value = serde_json::from_str(text).unwrap_or_default();
-                frame.get("id") == Some(id)
-            };
-            if let Some(at) = self.waiting.iter().position(ours) {
-                return Ok(self.waiting.remove(at));
+            if let Some(text) = self.waiting_for(|frame| frame.get("id") == Some(id)) {
+                return Ok(text);
             }
             match self.read(end).await {
-                Ok(text) => self.keep(text),
+                Ok(Said::Text(text)) => self.keep(text),
+                Ok(Said::Pong) => {}
                 // A wrong id is an answer, too: the judge says so.
-                Err(Fault::Silent { .. })
-                    if let Some(at) = self.waiting.iter().position(|text| !is_update(text)) =>
-                {
-                    return Ok(self.waiting.remove(at));
+                Err(fault @ Fault::Silent { .. }) => {
+                    return self.waiting_for(|frame| !is_update(frame)).ok_or(fault);
                 }
                 Err(fault) => return Err(fault),
             }
@@ -127,20 +123,21 @@ impl Socket {
     pub async fn update(&mut self, key: &str, within: Duration) -> Result<String, Fault> {
         let end = Instant::now() + within;
         loop {
-            let holds = |text: &String| {
-                let frame: Value = serde_json::from_str(text).unwrap_or_default();
+            let holds = |frame: &Value| {
                 frame["method"] == "NotifyStatus" && frame["params"].get(key).is_some()
             };
-            if let Some(at) = self.waiting.iter().position(holds) {
-                return Ok(self.waiting.remove(at));
+            if let Some(text) = self.waiting_for(holds) {
+                return Ok(text);
             }
-            let text = self.read(end).await.map_err(|fault| match fault {
-                Fault::Silent { .. } => Fault::NoUpdate {
-                    seconds: within.as_secs(),
-                },
-                other => other,
-            })?;
-            self.keep(text);
+            match self.read(end).await {
+                Ok(Said::Text(text)) => self.keep(text),
+                Ok(Said::Pong) => {}
+                Err(Fault::Silent { .. }) => {
+                    let seconds = within.as_secs();
+                    return Err(Fault::NoUpdate { seconds });
+                }
+                Err(fault) => return Err(fault),
+            }
         }
     }
 
@@ -155,13 +152,9 @@ impl Socket {
             .map_err(failed)?;
         let end = Instant::now() + PATIENCE;
         loop {
-            match timeout_at(end, self.stream.next()).await {
-                Ok(Some(Ok(Message::Pong(_)))) => return Ok(()),
-                Ok(Some(Ok(Message::Text(text)))) => self.keep(text.to_string()),
-                Ok(Some(Ok(Message::Close(_))) | None) => return Err(closed()),
-                Ok(Some(Ok(_))) => {}
-                Ok(Some(Err(error))) => return Err(failed(error)),
-                Err(_) => return Err(silent()),
+            match self.read(end).await? {
+                Said::Pong => return Ok(()),
+                Said::Text(text) => self.keep(text),
             }
         }
     }
@@ -177,32 +170,30 @@ impl Socket {
         }
     }
 
-    async fn read(&mut self, end: Instant) -> Result<String, Fault> {
+    /// Takes the first of the frames that wait which is one of these.
+    fn waiting_for(&mut self, is: impl Fn(&Value) -> bool) -> Option<String> {
+        let frame = |text: &String| serde_json::from_str(text).unwrap_or_default();
+        let at = self.waiting.iter().position(|text| is(&frame(text)))?;
+        Some(self.waiting.remove(at))
+    }
+
+    async fn read(&mut self, end: Instant) -> Result<Said, Fault> {
         loop {
             match timeout_at(end, self.stream.next()).await {
-                Ok(Some(Ok(Message::Text(text)))) => return Ok(text.to_string()),
-                Ok(Some(Ok(Message::Close(_))) | None) => return Err(closed()),
+                Ok(Some(Ok(Message::Text(text)))) => return Ok(Said::Text(text.to_string())),
+                Ok(Some(Ok(Message::Pong(_)))) => return Ok(Said::Pong),
+                Ok(Some(Ok(Message::Close(_))) | None) => {
+                    return Err(unreached(std::io::ErrorKind::ConnectionReset.into()));
+                }
                 Ok(Some(Ok(_))) => {}
                 Ok(Some(Err(error))) => return Err(failed(error)),
-                Err(_) => return Err(silent()),
+                Err(_) => return Err(silent(PATIENCE)),
             }
         }
     }
 }
 
-fn is_update(text: &str) -> bool {
-    let frame: Value = serde_json::from_str(text).unwrap_or_default();
-    frame["method"]
-        .as_str()
-        .is_some_and(|method| method.starts_with("Notify"))
-}
-
-fn silent() -> Fault {
-    Fault::Silent {
-        seconds: PATIENCE.as_secs(),
-    }
-}
-
-fn closed() -> Fault {
-    unreached(std::io::ErrorKind::ConnectionReset.into())
+fn is_update(frame: &Value) -> bool {
+    let method = frame["method"].as_str();
+    method.is_some_and(|method| method.starts_with("Notify"))
 }

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{address, unreached};
+use super::{address, silent, unreached};
 use crate::Fault;
 
 /// Marstek's limit.
@@ -86,8 +86,8 @@ impl Asker {
     /// # Errors
     /// When none comes in time.
     pub async fn ask(&self, datagram: &str) -> Result<(String, SocketAddr), Fault> {
-        let to = self.to;
-        self.exchange(datagram, to, |ip| ip == to.ip()).await
+        self.exchange(datagram, self.to, |ip| ip == self.to.ip())
+            .await
     }
 
     async fn exchange(
@@ -111,11 +111,7 @@ impl Asker {
                 }
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(unreached(error)),
-                Err(_) => {
-                    return Err(Fault::Silent {
-                        seconds: PATIENCE.as_secs(),
-                    });
-                }
+                Err(_) => return Err(silent(PATIENCE)),
             }
         }
     }

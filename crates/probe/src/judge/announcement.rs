@@ -35,7 +35,7 @@ impl Service {
 }
 
 /// What a reader asks of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Wants<'a> {
     /// It compares the host's name with `mac`, in capitals.
     pub host_mac: bool,
@@ -55,27 +55,17 @@ pub fn service(
 ) {
     let mac = who.map_or("AABBCCDDEEFF", |who| &*who.mac);
     if !is_id(&found.instance) {
-        verdict.fault(Fault::Differs {
-            path: "PTR".into(),
-            came: found.instance.as_str().into(),
-            wanted: format!("shellypro3em-{}", mac.to_ascii_lowercase()).into(),
-        });
+        let wanted = format!("shellypro3em-{}", mac.to_ascii_lowercase());
+        verdict.differs("PTR", &*found.instance, wanted);
     }
     if found.addresses.is_empty() {
         verdict.fault(Fault::NoAddress);
         return;
     }
-    if wants.host_mac
-        && !found
-            .host
-            .trim_end_matches('.')
-            .ends_with(&format!("-{mac}.local"))
-    {
-        verdict.fault(Fault::Differs {
-            path: "SRV".into(),
-            came: found.host.as_str().into(),
-            wanted: format!("ShellyPro3EM-{mac}.local.").into(),
-        });
+    let host = found.host.trim_end_matches('.');
+    if wants.host_mac && !host.ends_with(&format!("-{mac}.local")) {
+        let wanted = format!("ShellyPro3EM-{mac}.local.");
+        verdict.differs("SRV", &*found.host, wanted);
     }
     if let Some(address) = address.filter(|ip| !ip.is_loopback() && !found.addresses.contains(ip)) {
         let all: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();

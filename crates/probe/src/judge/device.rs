@@ -23,11 +23,7 @@ pub struct Who {
 }
 
 fn differs(verdict: &mut Verdict, value: &Value, path: &str, wanted: &str) {
-    verdict.fault(Fault::Differs {
-        path: path.into(),
-        came: written(value.get(path)),
-        wanted: wanted.into(),
-    });
+    verdict.differs(path, written(value.get(path)), wanted);
 }
 
 /// `Shelly.GetDeviceInfo`; with `password` one may be set, as this reader can enter it.
@@ -60,7 +56,7 @@ pub fn info(body: &Body, password: bool, verdict: &mut Verdict) -> Option<Who> {
     }
     for key in ["model", "app", "ver"] {
         if text(key).is_empty() {
-            verdict.fault(Fault::Missing { path: key.into() });
+            verdict.missing(key);
         }
     }
     match value.get("auth_en") {
@@ -104,11 +100,11 @@ pub fn components(body: &Body, who: &Who, needed: &[&str], verdict: &mut Verdict
 }
 
 /// Whether there is an object under a key.
-pub fn object(value: &Value, key: &str, verdict: &mut Verdict) {
+fn object(value: &Value, key: &str, verdict: &mut Verdict) {
     match value.get(key) {
         Some(Value::Object(_)) => {}
         Some(_) => verdict.fault(Fault::NoObject { path: key.into() }),
-        None => verdict.fault(Fault::Missing { path: key.into() }),
+        None => verdict.missing(key),
     }
 }
 
@@ -116,14 +112,10 @@ pub fn object(value: &Value, key: &str, verdict: &mut Verdict) {
 pub fn config(body: &Body, verdict: &mut Verdict) {
     let device = &body.value["sys"]["device"];
     if body.value["sys"].is_object() && !device.is_object() {
-        verdict.fault(Fault::Missing {
-            path: "sys.device".into(),
-        });
+        verdict.missing("sys.device");
     }
     if device.is_object() && !device["mac"].is_string() {
-        verdict.fault(Fault::Missing {
-            path: "sys.device.mac".into(),
-        });
+        verdict.missing("sys.device.mac");
     }
 }
 
@@ -141,20 +133,17 @@ pub fn cloud(body: &Body, only_worth_knowing: bool, verdict: &mut Verdict) {
 
 /// `Shelly.GetComponents`.
 pub fn list(body: &Body, verdict: &mut Verdict) {
-    let wanted = [
-        ("components", body.value["components"].is_array()),
-        ("total", body.value["total"].is_u64()),
-    ];
-    for (key, there) in wanted {
-        if !there {
-            verdict.fault(Fault::Missing { path: key.into() });
-        }
+    if !body.value["components"].is_array() {
+        verdict.missing("components");
+    }
+    if !body.value["total"].is_u64() {
+        verdict.missing("total");
     }
 }
 
 /// `Shelly.ListMethods`: `needed` must be there, nothing of the other profile, and nothing that a
-/// Pro 3EM has not got. The methods that there are.
-pub fn methods(body: &Body, who: &Who, needed: &[&str], verdict: &mut Verdict) -> Vec<String> {
+/// Pro 3EM has not got.
+pub fn methods(body: &Body, who: &Who, needed: &[&str], verdict: &mut Verdict) {
     let list = match &body.value {
         Value::Array(list) => {
             verdict.fault(Fault::MethodArray);
@@ -162,18 +151,10 @@ pub fn methods(body: &Body, who: &Who, needed: &[&str], verdict: &mut Verdict) -
         }
         value => match value["methods"].as_array() {
             Some(list) => list,
-            None => {
-                verdict.fault(Fault::Missing {
-                    path: "methods".into(),
-                });
-                return Vec::new();
-            }
+            None => return verdict.missing("methods"),
         },
     };
-    let methods: Vec<String> = list
-        .iter()
-        .filter_map(|method| method.as_str().map(ToOwned::to_owned))
-        .collect();
+    let methods: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
     let has = |method: &str| methods.iter().any(|m| m.eq_ignore_ascii_case(method));
     for method in needed.iter().filter(|method| !has(method)) {
         verdict.fault(Fault::Unlisted {
@@ -187,13 +168,11 @@ pub fn methods(body: &Body, who: &Who, needed: &[&str], verdict: &mut Verdict) -
     };
     const FOREIGN: [&str; 5] = ["Switch", "Light", "Cover", "PM1", "ProOutputAddon"];
     let of = |names: &[&str]| {
-        methods
-            .iter()
-            .find(|m| {
-                m.split_once('.')
-                    .is_some_and(|(space, _)| names.contains(&space))
-            })
-            .map(|m| m.as_str().into())
+        let is = |method: &&str| {
+            let space = method.split_once('.');
+            space.is_some_and(|(space, _)| names.contains(&space))
+        };
+        methods.iter().copied().find(is).map(Into::into)
     };
     if let Some(method) = of(others) {
         verdict.fault(Fault::OtherProfile { method });
@@ -201,7 +180,6 @@ pub fn methods(body: &Body, who: &Who, needed: &[&str], verdict: &mut Verdict) -
     if let Some(method) = of(&FOREIGN) {
         verdict.fault(Fault::Foreign { method });
     }
-    methods
 }
 
 /// One component's state or configuration, with the members that this reader looks at.
@@ -212,9 +190,7 @@ pub fn component(body: &Body, needed: &[&str], verdict: &mut Verdict) {
     }
     for key in needed {
         if body.value.get(*key).is_none() {
-            verdict.fault(Fault::Missing {
-                path: (*key).into(),
-            });
+            verdict.missing(key);
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     Verdict,
-    reply::{Body, Outcome, frame, result, written},
+    reply::{Body, frame, result, written},
 };
 use crate::Fault;
 
@@ -39,6 +39,8 @@ pub struct Look<'a> {
     pub decimals: bool,
 }
 
+/// The phases, as keys have them.
+const LETTERS: [char; 3] = ['a', 'b', 'c'];
 /// What a phase has on the device.
 pub const PHASE: [&str; 6] = [
     "act_power",
@@ -52,7 +54,7 @@ pub const PHASE: [&str; 6] = [
 /// A number behind a key, or what is wrong with it.
 fn number(body: &Body, path: &str, verdict: &mut Verdict) -> Option<f64> {
     match body.value.get(path) {
-        None => verdict.fault(Fault::Missing { path: path.into() }),
+        None => verdict.missing(path),
         Some(Value::Null) => verdict.fault(Fault::Null { path: path.into() }),
         Some(value) => match value.as_f64() {
             Some(number) => return Some(number),
@@ -65,60 +67,47 @@ fn number(body: &Body, path: &str, verdict: &mut Verdict) -> Option<f64> {
     None
 }
 
-/// Powers, W.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Powers {
-    /// L1 to L3.
-    pub phases: [f64; 3],
-}
-
-impl Powers {
-    /// What flows in both directions together: counters of a phase count each for itself.
-    #[must_use]
-    pub fn flow(&self) -> f64 {
-        self.phases.iter().map(|w| w.abs()).sum()
+/// Adds that a power has no decimal point.
+fn decimals(body: &Body, path: &str, verdict: &mut Verdict) {
+    if let Some(came) = body.written(path)
+        && came.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        && !came.contains('.')
+    {
+        verdict.fault(Fault::Integer {
+            path: path.into(),
+            came: came.into(),
+        });
     }
 }
 
-/// `EM.GetStatus`.
-pub fn power(body: &Body, look: Look<'_>, verdict: &mut Verdict) -> Option<Powers> {
+/// `EM.GetStatus`. Gives what flows in both directions together, W: counters of a phase count each
+/// for itself.
+pub fn power(body: &Body, look: Look<'_>, verdict: &mut Verdict) -> Option<f64> {
     if !body.value.is_object() {
         verdict.fault(Fault::Unreadable);
         return None;
     }
-    let keys = |letter: char| {
-        look.needs
-            .iter()
-            .map(move |member| format!("{letter}_{member}"))
-    };
-    let nulls = |key: &str| body.value.get(key).is_some_and(Value::is_null);
-    if "abc"
-        .chars()
-        .all(|letter| nulls(&format!("{letter}_act_power")))
-    {
+    let null = |letter| body.value.get(format!("{letter}_act_power")) == Some(&Value::Null);
+    if LETTERS.into_iter().all(null) {
         none(look.nulls, verdict);
         return None;
     }
-    let voltage = |letter: char| body.value[format!("{letter}_voltage")].as_f64();
-    if "abc".chars().all(|letter| voltage(letter) == Some(0.0)) {
+    let dead = |letter| body.value[format!("{letter}_voltage")].as_f64() == Some(0.0);
+    if LETTERS.into_iter().all(dead) {
         verdict.fault(Fault::NoVolts);
     }
-    for key in "abc"
-        .chars()
-        .flat_map(keys)
-        .filter(|key| !key.ends_with("act_power"))
-    {
-        if let Some(value) = number(body, &key, verdict)
-            && value < 0.0
-            && !key.ends_with("pf")
-        {
-            verdict.fault(Fault::Negative {
-                path: key.into(),
-                came: value.to_string().into(),
-            });
+    for letter in LETTERS {
+        for member in look.needs.iter().filter(|member| **member != "act_power") {
+            let key = format!("{letter}_{member}");
+            if let Some(value) = number(body, &key, verdict)
+                && value < 0.0
+                && *member != "pf"
+            {
+                verdict.negative(&key, value.to_string());
+            }
         }
     }
-    let phases = ['a', 'b', 'c'].map(|letter| {
+    let phases = LETTERS.map(|letter| {
         let key = format!("{letter}_act_power");
         let power = number(body, &key, verdict);
         if let Some(power) = power {
@@ -128,17 +117,13 @@ pub fn power(body: &Body, look: Look<'_>, verdict: &mut Verdict) -> Option<Power
     });
     let total = number(body, "total_act_power", verdict);
     if look.decimals {
-        let powers = "abc".chars().map(|letter| format!("{letter}_act_power"));
-        for key in powers.chain(["total_act_power".to_owned()]) {
-            if let Some(came) = body.written(&key)
-                && came.starts_with(|c: char| c == '-' || c.is_ascii_digit())
-                && !came.contains('.')
-            {
-                verdict.fault(Fault::Integer {
-                    path: key.into(),
-                    came: came.into(),
-                });
-            }
+        for key in [
+            "a_act_power",
+            "b_act_power",
+            "c_act_power",
+            "total_act_power",
+        ] {
+            decimals(body, key, verdict);
         }
     }
     let [Some(a), Some(b), Some(c)] = phases else {
@@ -147,13 +132,10 @@ pub fn power(body: &Body, look: Look<'_>, verdict: &mut Verdict) -> Option<Power
     if let Some(total) = total
         && (total - (a + b + c)).abs() > SUM_W
     {
-        verdict.fault(Fault::Sum {
-            path: "total_act_power".into(),
-            came: written(body.value.get("total_act_power")),
-            sum: format!("{:.1}", a + b + c).into(),
-        });
+        let came = written(body.value.get("total_act_power"));
+        verdict.sum("total_act_power", came, format!("{:.1}", a + b + c));
     }
-    Some(Powers { phases: [a, b, c] })
+    Some(a.abs() + b.abs() + c.abs())
 }
 
 /// Whether a power is in kW, by what voltage, current and power factor make.
@@ -194,10 +176,7 @@ pub fn energy(body: &Body, verdict: &mut Verdict) -> Option<Counters> {
         let wh = number(body, key, verdict)?;
         let text = body.written(key).unwrap_or_default();
         if wh < 0.0 {
-            verdict.fault(Fault::Negative {
-                path: key.into(),
-                came: text.as_str().into(),
-            });
+            verdict.negative(key, &*text);
         }
         let decimals = text.split_once('.').map_or(0, |(_, digits)| digits.len());
         if decimals > 2 && wh < MOST_KWH && !std::mem::replace(&mut told, true) {
@@ -208,29 +187,21 @@ pub fn energy(body: &Body, verdict: &mut Verdict) -> Option<Counters> {
         }
         Some(wh)
     };
-    for letter in "abc".chars() {
-        for (sum, name) in sums
-            .iter_mut()
-            .zip(["total_act_energy", "total_act_ret_energy"])
-        {
+    for letter in LETTERS {
+        let names = ["total_act_energy", "total_act_ret_energy"];
+        for (sum, name) in sums.iter_mut().zip(names) {
             let wh = counter(&format!("{letter}_{name}"), verdict);
             *sum = sum.zip(wh).map(|(sum, wh)| sum + wh);
         }
     }
-    let totals = ["total_act", "total_act_ret"].map(|key| counter(key, verdict));
-    for ((total, sum), key) in totals
-        .into_iter()
-        .zip(sums)
-        .zip(["total_act", "total_act_ret"])
-    {
+    let keys = ["total_act", "total_act_ret"];
+    let totals = keys.map(|key| counter(key, verdict));
+    for ((total, sum), key) in totals.into_iter().zip(sums).zip(keys) {
         if let (Some(total), Some(sum)) = (total, sum)
             && (total - sum).abs() > SUM_WH
         {
-            verdict.fault(Fault::Sum {
-                path: key.into(),
-                came: written(body.value.get(key)),
-                sum: format!("{sum:.2}").into(),
-            });
+            let came = written(body.value.get(key));
+            verdict.sum(key, came, format!("{sum:.2}"));
         }
     }
     let [Some(import), Some(export)] = totals else {
@@ -239,11 +210,11 @@ pub fn energy(body: &Body, verdict: &mut Verdict) -> Option<Counters> {
     Some(Counters { import, export })
 }
 
-/// What became of counters in `seconds` while `powers` flowed.
+/// What became of counters in `seconds` while `flow` W flowed.
 pub fn grown(
     before: Counters,
     after: Counters,
-    powers: Option<Powers>,
+    flow: Option<f64>,
     seconds: f64,
     verdict: &mut Verdict,
 ) {
@@ -260,7 +231,7 @@ pub fn grown(
     }
     // A device may count once a minute only: what has not risen says nothing.
     let rose = (after.import - before.import).max(0.0) + (after.export - before.export).max(0.0);
-    let due = powers.map_or(0.0, |p| p.flow()) * seconds / 3600.0;
+    let due = flow.unwrap_or(0.0) * seconds / 3600.0;
     if rose > 0.0 && due > 0.2 && rose < due / 50.0 {
         verdict.fault(Fault::KilowattHours {
             path: "total_act".into(),
@@ -286,15 +257,8 @@ pub fn phase(body: &Body, look: Look<'_>, verdict: &mut Verdict) {
     for key in look.needs {
         number(body, key, verdict);
     }
-    if look.decimals
-        && let Some(came) = body.written("act_power")
-        && !came.contains('.')
-        && came != "null"
-    {
-        verdict.fault(Fault::Integer {
-            path: "act_power".into(),
-            came: came.into(),
-        });
+    if look.decimals {
+        decimals(body, "act_power", verdict);
     }
 }
 
@@ -305,7 +269,7 @@ pub fn datagram(text: &str, id: &Value, look: Look<'_>, verdict: &mut Verdict) {
             bytes: text.len() as u64,
         });
     }
-    let outcome: Outcome = frame(text, id, verdict);
+    let outcome = frame(text, id, verdict);
     if let Some(body) = result(outcome, "EM.GetStatus", verdict) {
         power(&body, look, verdict);
     }
@@ -318,48 +282,30 @@ fn marstek_src(text: &str, verdict: &mut Verdict) {
     let src = value["src"].as_str().unwrap_or_default();
     let told = |fault: &Fault| matches!(fault, Fault::Differs { path, .. } if &**path == "src");
     if !src.starts_with("shellypro3em") && !verdict.faults.iter().any(told) {
-        verdict.fault(Fault::Differs {
-            path: "src".into(),
-            came: written(value.get("src")),
-            wanted: "shellypro3em-aabbccddeeff".into(),
-        });
+        let came = written(value.get("src"));
+        verdict.differs("src", came, "shellypro3em-aabbccddeeff");
     }
 }
 
-/// A `NotifyStatus`; whether it holds `key`.
+/// A `NotifyStatus` that holds `key`.
 pub fn update(text: &str, key: &str, src: &str, look: Look<'_>, verdict: &mut Verdict) {
     let Some(body) = Body::of(text) else {
         verdict.fault(Fault::Unreadable);
         return;
     };
     if !body.value["params"]["ts"].is_number() {
-        verdict.fault(Fault::Missing {
-            path: "params.ts".into(),
-        });
+        verdict.missing("params.ts");
     }
-    if !src.is_empty()
-        && !body.value["src"]
-            .as_str()
-            .is_some_and(|s| s.eq_ignore_ascii_case(src))
-    {
-        verdict.fault(Fault::Differs {
-            path: "src".into(),
-            came: written(body.value.get("src")),
-            wanted: src.into(),
-        });
+    let same = |came: &str| came.eq_ignore_ascii_case(src);
+    if !src.is_empty() && !body.value["src"].as_str().is_some_and(same) {
+        verdict.differs("src", written(body.value.get("src")), src);
     }
     if let Some(em) = body.member("params").and_then(|params| params.member(key)) {
         if key == "em:0" {
             power(&em, look, verdict);
         } else {
-            phase(
-                &em,
-                Look {
-                    needs: &["act_power"],
-                    ..look
-                },
-                verdict,
-            );
+            let needs = &["act_power"];
+            phase(&em, Look { needs, ..look }, verdict);
         }
     }
 }

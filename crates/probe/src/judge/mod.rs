@@ -8,17 +8,15 @@ pub mod reply;
 
 pub use super::step::Verdict;
 
-/// 12 hexadecimal digits, as a MAC without separators.
+/// 12 hexadecimal digits, as a MAC without separators, in capitals or in small letters.
 fn is_mac(text: &str, upper: bool) -> bool {
-    let digit = |c: char| {
-        c.is_ascii_digit()
-            || if upper {
-                ('A'..='F').contains(&c)
-            } else {
-                ('a'..='f').contains(&c)
-            }
+    let other_case = if upper {
+        u8::is_ascii_lowercase
+    } else {
+        u8::is_ascii_uppercase
     };
-    text.len() == 12 && text.chars().all(digit)
+    let digit = |b: u8| b.is_ascii_hexdigit() && !other_case(&b);
+    text.len() == 12 && text.bytes().all(digit)
 }
 
 /// Whether this is the id of a Shelly: a name and the MAC in small letters.

@@ -25,11 +25,7 @@ pub fn text(block: &[u16], wanted: &str, path: &str, verdict: &mut Verdict) {
     };
     let both = [read(u16::to_be_bytes), read(u16::to_le_bytes)];
     if !both.iter().any(|text| text.starts_with(wanted)) {
-        verdict.fault(Fault::Differs {
-            path: path.into(),
-            came: format!("{:?}", both[0]).into(),
-            wanted: wanted.into(),
-        });
+        verdict.differs(path, format!("{:?}", both[0]), wanted);
     }
 }
 
@@ -48,11 +44,7 @@ pub fn em(block: &[u16], verdict: &mut Verdict) {
     if let (Some(total), [Some(a), Some(b), Some(c)]) = (at(1013), powers)
         && (total - (a + b + c)).abs() > SUM_W
     {
-        verdict.fault(Fault::Sum {
-            path: "1013".into(),
-            came: format!("{total}").into(),
-            sum: format!("{}", a + b + c).into(),
-        });
+        verdict.sum("1013", total.to_string(), (a + b + c).to_string());
     }
 }
 
@@ -64,28 +56,21 @@ pub fn em1(block: &[u16], verdict: &mut Verdict) {
 /// Judges each phase of a block that begins at `from`; whether there is a value to judge further.
 fn phases(block: &[u16], from: usize, places: &Places, verdict: &mut Verdict) -> bool {
     let at = |address: usize| float(block, address - from);
-    let swapped = |address: usize| {
-        let at = address - from;
-        Some(f32::from_bits(
-            u32::from(*block.get(at)?) << 16 | u32::from(*block.get(at + 1)?),
-        ))
-    };
     for (address, ..) in *places {
         let Some(volts) = at(address) else { continue };
         let name = u16::try_from(address).unwrap_or(u16::MAX);
         if volts.is_nan() {
             verdict.fault(Fault::NotANumber { address: name });
         } else if !VOLTS.contains(&volts) && volts != 0.0 {
-            verdict.fault(
-                if swapped(address).is_some_and(|volts| VOLTS.contains(&volts)) {
-                    Fault::WordOrder { address: name }
-                } else {
-                    Fault::Implausible {
-                        address: name,
-                        came: format!("{volts:e} V").into(),
-                    }
-                },
-            );
+            let swapped = f32::from_bits(volts.to_bits().rotate_left(16));
+            verdict.fault(if VOLTS.contains(&swapped) {
+                Fault::WordOrder { address: name }
+            } else {
+                Fault::Implausible {
+                    address: name,
+                    came: format!("{volts:e} V").into(),
+                }
+            });
         }
     }
     if !verdict.faults.is_empty() {
@@ -119,16 +104,9 @@ pub fn energy(block: &[u16], verdict: &mut Verdict) {
             continue;
         };
         if came < 0.0 {
-            verdict.fault(Fault::Negative {
-                path: total.to_string().into(),
-                came: came.to_string().into(),
-            });
+            verdict.negative(&total.to_string(), came.to_string());
         } else if (came - sum).abs() > 1.0 + came.abs() * 1e-5 {
-            verdict.fault(Fault::Sum {
-                path: total.to_string().into(),
-                came: came.to_string().into(),
-                sum: sum.to_string().into(),
-            });
+            verdict.sum(&total.to_string(), came.to_string(), sum.to_string());
         }
     }
 }
@@ -139,10 +117,7 @@ pub fn em1_energy(block: &[u16], verdict: &mut Verdict) {
         if let Some(came) = float(block, address - 2300)
             && (came < 0.0 || came.is_nan())
         {
-            verdict.fault(Fault::Negative {
-                path: address.to_string().into(),
-                came: came.to_string().into(),
-            });
+            verdict.negative(&address.to_string(), came.to_string());
         }
     }
 }

@@ -80,19 +80,14 @@ pub fn frame(text: &str, id: &Value, verdict: &mut Verdict) -> Outcome {
         });
     }
     if !member("src").and_then(Value::as_str).is_some_and(is_id) {
-        verdict.fault(Fault::Differs {
-            path: "src".into(),
-            came: written(member("src")),
-            wanted: "shellypro3em-aabbccddeeff".into(),
-        });
+        let came = written(member("src"));
+        verdict.differs("src", came, "shellypro3em-aabbccddeeff");
     }
     match member("error") {
         Some(error) => fault_of(error, verdict),
         None => frame.member("result").map_or_else(
             || {
-                verdict.fault(Fault::Missing {
-                    path: "result".into(),
-                });
+                verdict.missing("result");
                 Outcome::Nothing
             },
             Outcome::Result,
@@ -106,26 +101,24 @@ pub fn bare(status: u16, text: &str, verdict: &mut Verdict) -> Outcome {
         verdict.fault(Fault::Password);
         return Outcome::Nothing;
     }
-    let outcome = bare_value(text, verdict);
-    if status == 200 && matches!(outcome, Outcome::Error { .. }) {
-        verdict.fault(Fault::ErrorAsSuccess);
-    }
-    let fine = matches!(outcome, Outcome::Error { .. }) || status == 200;
-    if !fine {
-        if matches!(outcome, Outcome::Nothing) {
-            verdict.faults.clear();
+    match bare_value(text, verdict) {
+        outcome @ Outcome::Error { .. } => {
+            if status == 200 {
+                verdict.fault(Fault::ErrorAsSuccess);
+            }
+            return outcome;
         }
-        // A method that there is not may have no body.
-        if status == 404 {
-            return Outcome::Error {
-                code: 404,
-                message: text.chars().take(80).collect(),
-            };
-        }
-        verdict.fault(Fault::Status { status });
-        return Outcome::Nothing;
+        outcome if status == 200 => return outcome,
+        Outcome::Nothing => verdict.faults.clear(),
+        Outcome::Result(_) => {}
     }
-    outcome
+    // A method that there is not may have no body.
+    if status == 404 {
+        let message = text.chars().take(80).collect();
+        return Outcome::Error { code: 404, message };
+    }
+    verdict.fault(Fault::Status { status });
+    Outcome::Nothing
 }
 
 fn bare_value(text: &str, verdict: &mut Verdict) -> Outcome {
@@ -134,13 +127,14 @@ fn bare_value(text: &str, verdict: &mut Verdict) -> Outcome {
         return Outcome::Nothing;
     };
     let has = |key: &str| body.value.get(key).is_some();
-    if has("result") && (has("id") || has("src") || has("jsonrpc")) {
+    let framed = has("id") || has("src") || has("jsonrpc");
+    if framed && has("result") {
         verdict.fault(Fault::Framed);
         return body
             .member("result")
             .map_or(Outcome::Nothing, Outcome::Result);
     }
-    if has("error") && (has("id") || has("src") || has("jsonrpc")) {
+    if framed && has("error") {
         verdict.fault(Fault::Framed);
         return fault_of(&body.value["error"], verdict);
     }

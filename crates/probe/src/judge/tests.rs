@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     announcement::{Service, Wants, service},
     device::{self, Who},
-    meter::{self, Counters, Look, Nulls, Powers},
+    meter::{self, Counters, Look, Nulls},
     registers,
     reply::{Body, bare, frame, refusal, result},
 };
@@ -79,20 +79,20 @@ fn an_announcement_is_judged_by_all_its_records() {
 
 #[test]
 fn counters_that_hardly_rise_are_in_kilowatt_hours() {
-    let powers = Some(Powers {
-        phases: [1200.0, -600.0, 0.0],
-    });
+    let text = r#"{"a_act_power":1200,"b_act_power":-600,"c_act_power":0,"total_act_power":600}"#;
+    let look = Look {
+        needs: &["act_power"],
+        nulls: Nulls::Zero,
+        decimals: false,
+    };
+    let flow = meter::power(&Body::of(text).unwrap(), look, &mut Verdict::default());
     let judged = |rise: f64| {
-        let before = Counters {
-            import: 100.0,
+        let [before, after] = [100.0, 100.0 + rise].map(|import| Counters {
+            import,
             export: 0.0,
-        };
-        let after = Counters {
-            import: 100.0 + rise,
-            export: 0.0,
-        };
+        });
         let mut verdict = Verdict::default();
-        meter::grown(before, after, powers, 10.0, &mut verdict);
+        meter::grown(before, after, flow, 10.0, &mut verdict);
         verdict.faults
     };
     // 1.8 kW for 10 s are 5 Wh.
@@ -169,39 +169,41 @@ fn an_answer_is_opened_whatever_stands_around_it() {
 
 #[test]
 fn null_is_a_fault_to_those_that_read_zero() {
-    let body = Body::of(r#"{"a_act_power":null,"b_act_power":null,"c_act_power":null}"#).unwrap();
-    let judged = |nulls| {
-        let look = Look {
-            needs: &["act_power"],
-            nulls,
-            decimals: false,
-        };
-        let mut verdict = Verdict::default();
-        meter::power(&body, look, &mut verdict);
-        (verdict.faults, verdict.notes)
-    };
-    assert_eq!(judged(Nulls::Zero), (vec![Fault::NullForNone], vec![]));
-    assert_eq!(
-        judged(Nulls::Unknown),
-        (vec![], vec![Fault::NullUnderstood])
-    );
-    // The same of one phase.
-    let body = Body::of(r#"{"id":0,"act_power":null,"voltage":null}"#).unwrap();
-    let judged = |nulls| {
+    let three = Body::of(r#"{"a_act_power":null,"b_act_power":null,"c_act_power":null}"#).unwrap();
+    let one = Body::of(r#"{"id":0,"act_power":null,"voltage":null}"#).unwrap();
+    for (nulls, faults, notes) in [
+        (Nulls::Zero, vec![Fault::NullForNone], vec![]),
+        (Nulls::Unknown, vec![], vec![Fault::NullUnderstood]),
+    ] {
         let look = Look {
             needs: &["act_power", "voltage"],
             nulls,
             decimals: false,
         };
+        let wanted = Verdict { faults, notes };
+        let (mut of_three, mut of_one) = (Verdict::default(), Verdict::default());
+        assert_eq!(meter::power(&three, look, &mut of_three), None);
+        meter::phase(&one, look, &mut of_one);
+        assert_eq!((&of_three, &of_one), (&wanted, &wanted));
+    }
+}
+
+#[test]
+fn what_is_no_number_is_not_said_to_lack_a_decimal_point() {
+    let judged = |power: &str| {
+        let look = Look {
+            needs: &["act_power"],
+            nulls: Nulls::Zero,
+            decimals: true,
+        };
+        let body = Body::of(&format!(r#"{{"act_power":{power}}}"#)).unwrap();
         let mut verdict = Verdict::default();
         meter::phase(&body, look, &mut verdict);
-        (verdict.faults, verdict.notes)
+        verdict.faults
     };
-    assert_eq!(judged(Nulls::Zero), (vec![Fault::NullForNone], vec![]));
-    assert_eq!(
-        judged(Nulls::Unknown),
-        (vec![], vec![Fault::NullUnderstood])
-    );
+    assert_eq!(judged("-7.0"), []);
+    assert!(matches!(judged("-7")[..], [Fault::Integer { .. }]));
+    assert!(matches!(judged("\"7\"")[..], [Fault::NoNumber { .. }]));
 }
 
 #[test]

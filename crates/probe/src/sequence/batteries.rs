@@ -13,7 +13,7 @@ use crate::{
         announcement::Wants,
         device,
         meter::{self, Look, Nulls},
-        reply::{frame, result},
+        reply::{Body, frame, result},
     },
     step::Verdict,
 };
@@ -47,10 +47,7 @@ pub async fn marstek(play: &mut Play<'_>) {
     let target = play.target;
     let ports = match &target.udp {
         Service::On(ports) => ports,
-        Service::Off(option) => {
-            play.off(option, "UDP", Expect::Datagram);
-            return;
-        }
+        Service::Off(option) => return play.off(option, "UDP", Expect::Datagram),
     };
     let mut steps = Vec::new();
     for port in ports {
@@ -72,18 +69,15 @@ pub async fn marstek(play: &mut Play<'_>) {
             Ok(all) => datagram(asker.as_ref(), Some(all), *port, method, 1).await,
             Err(why) => Step::skipped(format!("UDP broadcast {port}"), Expect::Datagram, why),
         };
-        let unheard = found
-            .why
-            .iter()
-            .any(|why| matches!(why, Fault::NoBroadcast { .. }));
+        let told = |step: &Step, is: fn(&Fault) -> bool| step.why.iter().any(is);
+        let unheard = told(&found, |why| matches!(why, Fault::NoBroadcast { .. }));
         let at = steps.len();
         steps.push((false, found));
         for id in [1, 2] {
             let step = datagram(asker.as_ref(), None, *port, method, id).await;
-            let silent = step
-                .why
-                .iter()
-                .any(|why| matches!(why, Fault::Silent { .. } | Fault::Unreached { .. }));
+            let silent = told(&step, |why| {
+                matches!(why, Fault::Silent { .. } | Fault::Unreached { .. })
+            });
             steps.push((silent, step));
             if silent {
                 // A port at which nobody listens, and not a broadcast that is lost.
@@ -141,49 +135,38 @@ async fn datagram(
         (Err(fault), _) => Err(fault.clone()),
     };
     let took = begin.elapsed();
-    let came = match answer {
-        Ok((text, from)) => {
-            if method == "EM.GetStatus" {
-                meter::datagram(&text, &id.into(), look, &mut verdict);
-            } else {
-                let outcome = frame(&text, &id.into(), &mut verdict);
-                if let Some(body) = result(outcome, method, &mut verdict) {
-                    meter::phase(&body, look, &mut verdict);
-                }
+    let mut came = String::new();
+    if let Some((text, from)) = verdict.take(answer) {
+        if method == "EM.GetStatus" {
+            meter::datagram(&text, &id.into(), look, &mut verdict);
+        } else {
+            let outcome = frame(&text, &id.into(), &mut verdict);
+            if let Some(body) = result(outcome, method, &mut verdict) {
+                meter::phase(&body, look, &mut verdict);
             }
-            if from.port() != port {
-                verdict.fault(Fault::OtherPort { port: from.port() });
-            }
-            if took > SLOW {
-                verdict.note(Fault::Slow {
-                    ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-                });
-            }
-            text
         }
-        Err(fault) => {
-            verdict.fault(fault);
-            String::new()
+        if from.port() != port {
+            verdict.fault(Fault::OtherPort { port: from.port() });
         }
+        if took > SLOW {
+            verdict.note(Fault::Slow {
+                ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            });
+        }
+        came = text;
+    }
+    let call = match everybody {
+        None => format!("UDP {port} {question}"),
+        Some(Everybody { at, .. }) => format!("UDP broadcast {at}:{port} {question}"),
     };
-    let to = everybody.map_or_else(
-        || port.to_string(),
-        |Everybody { at, .. }| format!("broadcast {at}:{port}"),
-    );
-    Step::new(
-        format!("UDP {to} {question}"),
-        Expect::Datagram,
-        &came,
-        took,
-        verdict,
-    )
+    Step::new(call, Expect::Datagram, &came, took, verdict)
 }
 
 /// Hoymiles MS-A2, `HiBattery`: pairs by HTTP, then asks by WebSocket.
 pub async fn hoymiles(play: &mut Play<'_>) {
     play.announced(&[HTTP_KIND, SHELLY_KIND], Need::Must, PORT_80)
         .await;
-    info(play).await;
+    play.info("/rpc/Shelly.GetDeviceInfo", false).await;
     let who = play.known();
     play.get("/rpc/Shelly.GetStatus", None, Expect::Status, |body, v| {
         device::components(body, &who, &["sys", "wifi", "cloud"], v);
@@ -198,37 +181,21 @@ pub async fn hoymiles(play: &mut Play<'_>) {
         ("/rpc/EM.GetConfig?id=0", "em:0", &["id"]),
     ];
     for (path, key, needed) in PAIRING {
-        play.get(path, None, Expect::Component { key }, |body, v| {
-            device::component(body, needed, v);
-        })
-        .await;
+        component(play, path, key, needed).await;
     }
     let Some(mut socket) = play.socket("test-as").await else {
         return;
     };
     for _ in 0..2 {
-        play.call(
-            &mut socket,
-            "EM.GetStatus",
-            instance(0),
-            Expect::Power,
-            |body, v| {
-                meter::power(body, LOOK, v);
-            },
-        )
-        .await;
-        play.call(
-            &mut socket,
-            "EMData.GetStatus",
-            instance(0),
-            Expect::Energy,
-            |body, v| {
-                meter::energy(body, v);
-            },
-        )
-        .await;
+        socket
+            .call("EM.GetStatus", &instance(0), Expect::Power, powers)
+            .await;
+        let energy = meter::energy;
+        socket
+            .call("EMData.GetStatus", &instance(0), Expect::Energy, energy)
+            .await;
     }
-    socket.close().await;
+    socket.raw.close().await;
 }
 
 /// Growatt NOAH, NEXA: everything in one answer.
@@ -236,23 +203,19 @@ pub async fn noah(play: &mut Play<'_>) {
     play.announced(&[HTTP_KIND, SHELLY_KIND], Need::Must, PORT_80)
         .await;
     let who = play.known();
+    let judge = |body: &Body, v: &mut Verdict| {
+        device::components(body, &who, &STATUS, v);
+        device::cloud(body, false, v);
+        if let Some(em) = body.member("em:0") {
+            powers(&em, v);
+        }
+        if let Some(data) = body.member("emdata:0") {
+            meter::energy(&data, v);
+        }
+    };
     for _ in 0..2 {
-        play.get(
-            "/rpc/Shelly.GetStatus?esp",
-            None,
-            Expect::Status,
-            |body, v| {
-                device::components(body, &who, &STATUS, v);
-                device::cloud(body, false, v);
-                if let Some(em) = body.member("em:0") {
-                    meter::power(&em, LOOK, v);
-                }
-                if let Some(data) = body.member("emdata:0") {
-                    meter::energy(&data, v);
-                }
-            },
-        )
-        .await;
+        play.get("/rpc/Shelly.GetStatus?esp", None, Expect::Status, judge)
+            .await;
     }
 }
 
@@ -264,34 +227,22 @@ pub async fn solakon(play: &mut Play<'_>) {
         ..PORT_80
     };
     play.announced(&[SHELLY_KIND], Need::Must, wants).await;
-    info(play).await;
-    play.get(
-        "/rpc/WiFi.GetStatus",
-        None,
-        Expect::Component { key: "wifi" },
-        |body, v| {
-            device::component(body, &["sta_ip", "status"], v);
-        },
-    )
-    .await;
+    play.info("/rpc/Shelly.GetDeviceInfo", false).await;
+    component(play, "/rpc/WiFi.GetStatus", "wifi", &["sta_ip", "status"]).await;
     for _ in 0..2 {
-        play.get("/rpc/EM.GetStatus?id=0", None, Expect::Power, |body, v| {
-            meter::power(body, LOOK, v);
-        })
-        .await;
+        play.get("/rpc/EM.GetStatus?id=0", None, Expect::Power, powers)
+            .await;
     }
 }
 
-/// Who is there, without a password.
-async fn info(play: &mut Play<'_>) {
-    let who = play
-        .get(
-            "/rpc/Shelly.GetDeviceInfo",
-            None,
-            Expect::DeviceInfo,
-            |body, v| device::info(body, false, v),
-        )
-        .await
-        .flatten();
-    play.who = who.or(play.who.take());
+/// One component, with the members that are looked at.
+async fn component(play: &mut Play<'_>, path: &str, key: &'static str, needed: &[&str]) {
+    play.get(path, None, Expect::Component { key }, |body, v| {
+        device::component(body, needed, v);
+    })
+    .await;
+}
+
+fn powers(body: &Body, verdict: &mut Verdict) {
+    meter::power(body, LOOK, verdict);
 }

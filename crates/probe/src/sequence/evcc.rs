@@ -19,58 +19,38 @@ const LOOK: Look<'static> = Look {
     decimals: false,
 };
 
-fn frame(method: &str, id: u64) -> Option<Value> {
-    Some(json!({"id": id, "src": "evcc", "method": method}))
-}
-
 /// See the module.
 pub async fn ask(play: &mut Play<'_>) {
-    play.who = play
-        .get("/shelly", None, Expect::DeviceInfo, |body, v| {
-            device::info(body, true, v)
-        })
-        .await
-        .flatten();
+    play.info("/shelly", true).await;
     let who = play.known();
     let needed: &[&str] = if who.monophase {
         &["EM1.GetStatus", "EM1Data.GetStatus"]
     } else {
         &["EM.GetStatus", "EMData.GetStatus"]
     };
-    let post = |method: &str| (format!("/rpc/{method}"), frame(method, 0));
-    let (path, body) = post("Shelly.ListMethods");
+    let (path, body) = post("Shelly.ListMethods", 0);
     play.get(&path, body, Expect::Methods, |body, v| {
         device::methods(body, &who, needed, v);
     })
     .await;
     if who.monophase {
         for id in 0..3 {
-            let body = frame("EM1.GetStatus", id);
-            play.get("/rpc/EM1.GetStatus", body, Expect::Power, |body, v| {
-                meter::phase(
-                    body,
-                    Look {
-                        needs: &["act_power", "current", "voltage"],
-                        ..LOOK
-                    },
-                    v,
-                );
+            let (path, body) = post("EM1.GetStatus", id);
+            play.get(&path, body, Expect::Power, |body, v| {
+                meter::phase(body, LOOK, v);
             })
             .await;
         }
     } else {
-        let (path, body) = post("EM.GetStatus");
+        let (path, body) = post("EM.GetStatus", 0);
         play.get(&path, body, Expect::Power, |body, v| {
-            meter::power(body, LOOK, v);
+            meter::power(body, LOOK, v)
         })
         .await;
-        let (path, body) = post("EMData.GetStatus");
-        play.get(&path, body, Expect::Energy, |body, v| {
-            meter::energy(body, v);
-        })
-        .await;
+        let (path, body) = post("EMData.GetStatus", 0);
+        play.get(&path, body, Expect::Energy, meter::energy).await;
     }
-    let (path, body) = post("Switch.GetStatus");
+    let (path, body) = post("Switch.GetStatus", 0);
     let stub = Fault::Stub {
         method: "Switch.GetStatus".into(),
     };
@@ -78,4 +58,10 @@ pub async fn ask(play: &mut Play<'_>) {
         refusal(&outcome, stub, v);
     })
     .await;
+}
+
+/// Where a call is posted to, and the frame.
+fn post(method: &str, id: u64) -> (String, Option<Value>) {
+    let frame = json!({"id": id, "src": "evcc", "method": method});
+    (format!("/rpc/{method}"), Some(frame))
 }

@@ -3,10 +3,7 @@
 use tokio::time::Instant;
 
 use super::play::Play;
-use crate::{
-    Expect, Fault, Service, Step, client::registers::Master, judge::registers as judge,
-    step::Verdict,
-};
+use crate::{Expect, Fault, client::registers::Master, judge::registers as judge, step::Verdict};
 
 /// Where Victron's driver looks for components that a Pro 3EM of three phases does not have.
 const ABSENT: [u16; 3] = [2040, 2020, 2000];
@@ -18,26 +15,16 @@ const NO_VALUE: u8 = 4;
 /// See the module.
 pub async fn ask(play: &mut Play<'_>) {
     let target = play.target;
-    let port = match &target.modbus {
-        Service::On(ports) => ports.first().copied().unwrap_or(502),
-        Service::Off(option) => {
-            play.off(option, "Modbus TCP", Expect::Linked);
-            return;
-        }
+    let port = match target.modbus.port() {
+        Ok(port) => port,
+        Err(option) => return play.off(option, "Modbus TCP", Expect::Linked),
     };
     let begin = Instant::now();
     let mut master = match Master::open(&target.host, port).await {
         Ok(master) => master,
         Err(fault) => {
             let verdict = Verdict::bad(fault);
-            play.tell(Step::new(
-                target.at(port),
-                Expect::Linked,
-                "",
-                begin.elapsed(),
-                verdict,
-            ));
-            return;
+            return play.ended(target.at(port), Expect::Linked, "", begin, verdict);
         }
     };
     let m = &mut master;
@@ -48,11 +35,7 @@ pub async fn ask(play: &mut Play<'_>) {
             .map(char::from)
             .collect();
         if !letters.chars().all(|c| c.is_ascii_hexdigit()) {
-            v.fault(Fault::Differs {
-                path: "0".into(),
-                came: format!("{letters:?}").into(),
-                wanted: "AABBCCDDEEFF".into(),
-            });
+            v.differs("0", format!("{letters:?}"), "AABBCCDDEEFF");
         }
     })
     .await;
@@ -93,56 +76,61 @@ async fn read(
     expected: Expect,
     judge: impl FnOnce(&[u16], &mut Verdict),
 ) {
-    let begin = Instant::now();
-    let mut verdict = Verdict::default();
-    let came = match master.input(from, count).await {
-        Ok(Ok(block)) => {
-            judge(&block, &mut verdict);
-            words(&block)
-        }
-        Ok(Err(code)) => {
-            if code == NO_VALUE && expected == Expect::Phases {
-                verdict.note(Fault::NoValue);
-            } else {
-                verdict.fault(Fault::Exception { code: code.into() });
-            }
-            format!("exception {code}")
-        }
-        Err(fault) => {
-            verdict.fault(fault);
-            String::new()
-        }
-    };
-    let call = format!("FC 04, {from}–{}", from + count - 1);
-    play.tell(Step::new(call, expected, &came, begin.elapsed(), verdict));
+    let phases = expected == Expect::Phases;
+    registers(
+        play,
+        master,
+        from,
+        count,
+        expected,
+        |answer, v| match answer {
+            Ok(block) => judge(block, v),
+            Err(NO_VALUE) if phases => v.note(Fault::NoValue),
+            Err(code) => v.fault(Fault::Exception { code: code.into() }),
+        },
+    )
+    .await;
 }
 
 /// An address at which nothing may be.
 async fn nothing(play: &mut Play<'_>, master: &mut Master, address: u16) {
-    let begin = Instant::now();
-    let mut verdict = Verdict::default();
-    let came = match master.input(address, 2).await {
-        Ok(Ok(block)) => {
-            verdict.fault(Fault::NoException { address });
-            words(&block)
-        }
-        Ok(Err(code)) => format!("exception {code}"),
-        Err(fault) => {
-            verdict.fault(fault);
-            String::new()
-        }
-    };
-    let call = format!("FC 04, {address}–{}", address + 1);
-    play.tell(Step::new(
-        call,
+    registers(
+        play,
+        master,
+        address,
+        2,
         Expect::NoRegisters,
-        &came,
-        begin.elapsed(),
-        verdict,
-    ));
+        |answer, v| {
+            if answer.is_ok() {
+                v.fault(Fault::NoException { address });
+            }
+        },
+    )
+    .await;
 }
 
-fn words(block: &[u16]) -> String {
-    let all: Vec<String> = block.iter().map(|word| format!("{word:04x}")).collect();
-    all.join(" ")
+/// Registers, or the number of an exception, judged.
+async fn registers(
+    play: &mut Play<'_>,
+    master: &mut Master,
+    from: u16,
+    count: u16,
+    expected: Expect,
+    judge: impl FnOnce(Result<&[u16], u8>, &mut Verdict),
+) {
+    let begin = Instant::now();
+    let mut verdict = Verdict::default();
+    let mut came = String::new();
+    if let Some(answer) = verdict.take(master.input(from, count).await) {
+        judge(answer.as_deref().map_err(|code| *code), &mut verdict);
+        came = match answer {
+            Ok(block) => {
+                let words: Vec<String> = block.iter().map(|word| format!("{word:04x}")).collect();
+                words.join(" ")
+            }
+            Err(code) => format!("exception {code}"),
+        };
+    }
+    let call = format!("FC 04, {from}–{}", from + count - 1);
+    play.ended(call, expected, &came, begin, verdict);
 }

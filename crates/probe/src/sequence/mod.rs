@@ -40,13 +40,7 @@ pub async fn run(
         let late = Fault::TimeUp {
             seconds: LIMIT.as_secs(),
         };
-        play.tell(Step::new(
-            "…",
-            Expect::Status,
-            "",
-            begin.elapsed(),
-            Verdict::bad(late),
-        ));
+        play.ended("…", Expect::Status, "", begin, Verdict::bad(late));
     }
     play.report
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    Expect, Fault, Lookup, Report, Service as Offered, Step, Target,
+    Expect, Fault, Lookup, Report, Step, Target,
     client::{self, dns, http, socket::Socket},
     judge::{
         announcement::{Service, Wants, service},
@@ -63,22 +63,29 @@ impl<'a> Play<'a> {
         self.who.clone().unwrap_or_default()
     }
 
-    /// The HTTP port, or a red step that says that there is none.
-    pub fn http(&mut self, expected: Expect) -> Option<u16> {
-        let target = self.target;
-        match &target.http {
-            Offered::On(ports) => ports.first().copied(),
-            Offered::Off(option) => {
-                self.off(option, "HTTP", expected);
-                None
-            }
-        }
+    /// A step that began then and ends now.
+    pub fn ended(
+        &mut self,
+        call: impl Into<String>,
+        expected: Expect,
+        came: &str,
+        begin: Instant,
+        verdict: Verdict,
+    ) {
+        self.tell(Step::new(call, expected, came, begin.elapsed(), verdict));
     }
 
     /// A red step: the channel is off.
     pub fn off(&mut self, option: &'static str, call: &str, expected: Expect) {
         let verdict = Verdict::bad(Fault::Off { option });
         self.tell(Step::new(call, expected, "", Default::default(), verdict));
+    }
+
+    /// The HTTP port, or a red step that says that there is none.
+    fn http(&mut self, expected: Expect) -> Option<u16> {
+        let port = self.target.http.port();
+        port.map_err(|option| self.off(option, "HTTP", expected))
+            .ok()
     }
 
     /// Asks by HTTP and judges the result; `None` where there is none.
@@ -118,37 +125,30 @@ impl<'a> Play<'a> {
         };
         let begin = Instant::now();
         let mut verdict = Verdict::default();
-        let (came, judged) = match self.fetch(&url, posted).await {
-            Ok((status, text)) => {
-                let outcome = bare(status, &text, &mut verdict);
-                (text, Some(judge(outcome, &mut verdict)))
-            }
-            Err(fault) => {
-                verdict.fault(fault);
-                (String::new(), None)
-            }
-        };
-        self.tell(Step::new(call, expected, &came, begin.elapsed(), verdict));
+        let answer = verdict.take(self.fetch(&url, posted).await);
+        let judged = answer.as_ref().map(|(status, text)| {
+            let outcome = bare(*status, text, &mut verdict);
+            judge(outcome, &mut verdict)
+        });
+        let came = answer.map(|(_, text)| text).unwrap_or_default();
+        self.ended(call, expected, &came, begin, verdict);
         judged
     }
 
     async fn fetch(&mut self, url: &str, posted: Option<Value>) -> Result<(u16, String), Fault> {
-        if self.client.is_none() {
-            self.client = Some(http::open()?);
-        }
-        match &self.client {
-            Some(client) => http::ask(client, url, posted.map(|body| body.to_string())).await,
-            None => Err(Fault::Unreadable),
-        }
+        let client = match &self.client {
+            Some(client) => client,
+            None => self.client.insert(http::open()?),
+        };
+        http::ask(client, url, posted.map(|body| body.to_string())).await
     }
 
     /// Learns who the meter is without a step, for those who look for it before they ask it.
     async fn introduce(&mut self) {
-        let Offered::On(ports) = &self.target.http else {
+        let Ok(port) = self.target.http.port() else {
             return;
         };
-        let Some(port) = ports.first() else { return };
-        let url = format!("http://{}/shelly", self.target.at(*port));
+        let url = format!("http://{}/shelly", self.target.at(port));
         if let Ok((200, text)) = self.fetch(&url, None).await
             && let Some(body) = Body::of(&text)
         {
@@ -156,49 +156,34 @@ impl<'a> Play<'a> {
         }
     }
 
+    /// Asks who the meter is; with `password` this reader can enter one.
+    pub async fn info(&mut self, path: &str, password: bool) {
+        let judge = |body: &Body, v: &mut Verdict| device::info(body, password, v);
+        let who = self.get(path, None, Expect::DeviceInfo, judge).await;
+        self.who = who.flatten().or(self.who.take());
+    }
+
     /// Looks for the meter by mDNS, a step for each kind.
     pub async fn announced(&mut self, kinds: &[&'static str], need: Need, wants: Wants<'_>) {
         let target = self.target;
-        let skip = match &target.mdns {
-            Lookup::On(_) => None,
-            Lookup::Off(option) => Some(Fault::NotAnnounced { option }),
-            Lookup::Loopback => Some(Fault::OnLoopback),
-        };
-        if let Some(why) = skip {
-            for kind in kinds {
-                let expected = Expect::Announced { kind };
-                let mut step = Step::skipped(format!("mDNS {kind}"), expected, why.clone());
-                if let Offered::On(ports) = &target.http
-                    && wants.port_80
-                    && let Some(port) = ports.first().filter(|port| **port != 80)
-                {
-                    step.why.push(Fault::Port { port: *port });
-                }
-                self.tell(step);
+        let interfaces = match &target.mdns {
+            Lookup::On(interfaces) => interfaces,
+            Lookup::Off(option) => {
+                return self.unannounced(kinds, &Fault::NotAnnounced { option }, wants);
             }
-            return;
-        }
-        self.introduce().await;
-        let address: Option<IpAddr> = client::address(&target.host, 0)
-            .await
-            .ok()
-            .map(|address| address.ip());
-        let Lookup::On(interfaces) = &target.mdns else {
-            return;
+            Lookup::Loopback => return self.unannounced(kinds, &Fault::OnLoopback, wants),
         };
+        self.introduce().await;
+        let address = client::address(&target.host, 0).await.ok();
+        let address: Option<IpAddr> = address.map(|address| address.ip());
         let begin = Instant::now();
         let who = self.who.clone();
         let is = |service: &Service| service.is(who.as_ref(), address);
         let found = dns::find(interfaces, kinds, is).await;
         for (index, kind) in kinds.iter().enumerate() {
             let mut verdict = Verdict::default();
-            let ours = match &found {
-                Ok(all) => all.get(index).and_then(|kind| kind.iter().find(|s| is(s))),
-                Err(fault) => {
-                    verdict.fault(fault.clone());
-                    None
-                }
-            };
+            let heard = verdict.take(found.as_ref().map_err(Fault::clone));
+            let ours = heard.and_then(|all| all[index].iter().find(|s| is(s)));
             let came = ours.map_or_else(String::new, |service| {
                 format!(
                     "{} {}:{} {:?} {:?}",
@@ -207,33 +192,37 @@ impl<'a> Play<'a> {
             });
             match ours {
                 Some(ours) => service(ours, who.as_ref(), address, wants, &mut verdict),
-                None if verdict.faults.is_empty() => verdict.fault(Fault::Unfound),
+                None if heard.is_some() => verdict.fault(Fault::Unfound),
                 None => {}
             }
             // Whom an address can be entered in does without; what is announced wrongly misleads it.
             if need == Need::May && ours.is_none() {
                 verdict.notes.append(&mut verdict.faults);
             }
-            self.tell(Step::new(
-                format!("mDNS {kind}"),
-                Expect::Announced { kind },
-                &came,
-                begin.elapsed(),
-                verdict,
-            ));
+            let expected = Expect::Announced { kind };
+            self.ended(format!("mDNS {kind}"), expected, &came, begin, verdict);
+        }
+    }
+
+    /// A step for each kind that is not looked for.
+    fn unannounced(&mut self, kinds: &[&'static str], why: &Fault, wants: Wants<'_>) {
+        let port = self.target.http.port().ok();
+        let port = port.filter(|port| wants.port_80 && *port != 80);
+        for kind in kinds {
+            let expected = Expect::Announced { kind };
+            let mut step = Step::skipped(format!("mDNS {kind}"), expected, why.clone());
+            step.why.extend(port.map(|port| Fault::Port { port }));
+            self.tell(step);
         }
     }
 
     /// Whether the meter says over HTTP that it has no value now.
     pub async fn has_no_value(&mut self) -> bool {
-        let Offered::On(ports) = &self.target.http else {
-            return false;
-        };
-        let Some(port) = ports.first() else {
+        let Ok(port) = self.target.http.port() else {
             return false;
         };
         for method in ["EM.GetStatus", "EM1.GetStatus"] {
-            let url = format!("http://{}/rpc/{method}?id=0", self.target.at(*port));
+            let url = format!("http://{}/rpc/{method}?id=0", self.target.at(port));
             if let Ok((status, text)) = self.fetch(&url, None).await
                 && says_no_value(&bare(status, &text, &mut Verdict::default()))
             {
@@ -244,35 +233,43 @@ impl<'a> Play<'a> {
     }
 
     /// Opens the WebSocket, as a step, for calls from `src`: by it the meter knows some readers.
-    pub async fn socket(&mut self, src: &'static str) -> Option<Socket> {
+    pub async fn socket(&mut self, src: &'static str) -> Option<OnSocket<'_, 'a>> {
         let port = self.http(Expect::Connected)?;
         let begin = Instant::now();
-        let opened = Socket::open(&self.target.host, port, src).await;
-        let (verdict, came) = match &opened {
-            Ok(_) => (Verdict::default(), "101"),
-            Err(fault) => (Verdict::bad(fault.clone()), ""),
-        };
+        let mut verdict = Verdict::default();
+        let raw = verdict.take(Socket::open(self.target, port, src).await);
+        let came = if raw.is_some() { "101" } else { "" };
         let call = format!("ws://{}/rpc", self.target.at(port));
-        self.tell(Step::new(
-            call,
-            Expect::Connected,
-            came,
-            begin.elapsed(),
-            verdict,
-        ));
-        opened.ok()
+        self.ended(call, Expect::Connected, came, begin, verdict);
+        let raw = raw?;
+        Some(OnSocket { play: self, raw })
     }
+}
 
-    /// A call over the WebSocket whose result is judged.
+/// A test that goes on over the WebSocket.
+pub struct OnSocket<'p, 'a> {
+    pub play: &'p mut Play<'a>,
+    pub raw: Socket,
+}
+
+/// A call whose answer is due.
+pub struct Sent {
+    call: String,
+    /// The call's id.
+    id: Result<Value, Fault>,
+    begin: Instant,
+}
+
+impl OnSocket<'_, '_> {
+    /// A call whose result is judged.
     pub async fn call<T>(
         &mut self,
-        socket: &mut Socket,
         method: &str,
-        params: Value,
+        params: &Value,
         expected: Expect,
         judge: impl FnOnce(&Body, &mut Verdict) -> T,
     ) -> Option<T> {
-        self.try_call(socket, method, params, expected, |outcome, verdict| {
+        self.try_call(method, params, expected, |outcome, verdict| {
             result(outcome, method, verdict).map(|body| judge(&body, verdict))
         })
         .await
@@ -282,54 +279,45 @@ impl<'a> Play<'a> {
     /// The same, whatever came.
     pub async fn try_call<T>(
         &mut self,
-        socket: &mut Socket,
-        method: &str,
-        params: Value,
-        expected: Expect,
-        judge: impl FnOnce(Outcome, &mut Verdict) -> T,
-    ) -> Option<T> {
-        let begin = Instant::now();
-        let sent = socket.send(method, &params).await;
-        self.answered(socket, method, &params, sent, begin, expected, judge)
-            .await
-    }
-
-    /// The answer to a call that was sent before.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "a call and all that is due of it"
-    )]
-    pub async fn answered<T>(
-        &mut self,
-        socket: &mut Socket,
         method: &str,
         params: &Value,
-        sent: Result<Value, Fault>,
-        begin: Instant,
         expected: Expect,
         judge: impl FnOnce(Outcome, &mut Verdict) -> T,
     ) -> Option<T> {
+        let sent = self.send(method, params).await;
+        self.answer(sent, expected, judge).await
+    }
+
+    /// Sends a call; its answer is [`Self::answer`].
+    pub async fn send(&mut self, method: &str, params: &Value) -> Sent {
+        let begin = Instant::now();
+        let id = self.raw.send(method, params).await;
         let call = if params.is_null() {
             method.to_owned()
         } else {
             format!("{method} {params}")
         };
+        Sent { call, id, begin }
+    }
+
+    /// The answer to a call that was sent before.
+    pub async fn answer<T>(
+        &mut self,
+        sent: Sent,
+        expected: Expect,
+        judge: impl FnOnce(Outcome, &mut Verdict) -> T,
+    ) -> Option<T> {
+        let Sent { call, id, begin } = sent;
         let mut verdict = Verdict::default();
-        let answer = match sent {
-            Ok(id) => socket.answer(&id).await.map(|text| (id, text)),
-            Err(fault) => Err(fault),
-        };
-        let (came, judged) = match answer {
-            Ok((id, text)) => {
-                let outcome = frame(&text, &id, &mut verdict);
-                (text, Some(judge(outcome, &mut verdict)))
-            }
-            Err(fault) => {
-                verdict.fault(fault);
-                (String::new(), None)
-            }
-        };
-        self.tell(Step::new(call, expected, &came, begin.elapsed(), verdict));
+        let (mut came, mut judged) = (String::new(), None);
+        if let Some(id) = verdict.take(id)
+            && let Some(text) = verdict.take(self.raw.answer(&id).await)
+        {
+            let outcome = frame(&text, &id, &mut verdict);
+            judged = Some(judge(outcome, &mut verdict));
+            came = text;
+        }
+        self.play.ended(call, expected, &came, begin, verdict);
         judged
     }
 }

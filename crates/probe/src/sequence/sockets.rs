@@ -6,14 +6,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::play::{HTTP_KIND, Need, Play, SHELLY_KIND, instance};
+use super::play::{HTTP_KIND, Need, OnSocket, Play, SHELLY_KIND, instance};
 use crate::{
-    Expect, Fault, Step,
-    client::socket::Socket,
+    Expect, Fault,
     judge::{
         announcement::Wants,
         device::{self, Who},
-        meter::{self, Counters, Look, Nulls, Powers},
+        meter::{self, Counters, Look, Nulls},
         reply::{refusal, result},
     },
     step::Verdict,
@@ -50,24 +49,17 @@ pub async fn victron(play: &mut Play<'_>) {
     let Some(mut socket) = play.socket(AIOSHELLY).await else {
         return;
     };
-    let s = &mut socket;
-    set_up(play, s, &["sys"], false).await;
-    let who = play.known();
+    set_up(&mut socket, &["sys"], false).await;
+    let who = socket.play.known();
     let needed: &[&str] = if who.monophase {
         &["EM1.GetStatus", "EM1.GetConfig", "EM1Data.GetStatus"]
     } else {
         &["EM.GetStatus", "EM.GetConfig", "EMData.GetStatus"]
     };
-    play.call(
-        s,
-        "Shelly.ListMethods",
-        Value::Null,
-        Expect::Methods,
-        |body, v| {
-            device::methods(body, &who, needed, v);
-        },
-    )
-    .await;
+    let listed = |body: &_, v: &mut _| device::methods(body, &who, needed, v);
+    socket
+        .call("Shelly.ListMethods", &Value::Null, Expect::Methods, listed)
+        .await;
     // It counts meters: an id more until one fails.
     let (space, data, beyond) = if who.monophase {
         ("EM1", "EM1Data", 3)
@@ -75,218 +67,166 @@ pub async fn victron(play: &mut Play<'_>) {
         ("EM", "EMData", 1)
     };
     let config = format!("{space}.GetConfig");
-    play.call(
-        s,
-        &config,
-        instance(0),
-        Expect::Component { key: "em:0" },
-        |body, v| {
+    let expected = Expect::Component { key: "em:0" };
+    socket
+        .call(&config, &instance(0), expected, |body, v| {
             device::component(body, &["id", "name"], v);
-        },
-    )
-    .await;
+        })
+        .await;
     for method in [config, format!("{data}.GetConfig")] {
         let stub = Fault::AnyInstance {
             method: method.as_str().into(),
         };
-        play.try_call(
-            s,
-            &method,
-            instance(beyond),
-            Expect::NoInstance,
-            |outcome, v| {
-                refusal(&outcome, stub, v);
-            },
-        )
-        .await;
+        refused(&mut socket, &method, beyond, Expect::NoInstance, stub).await;
     }
-    no_such(play, s, "Switch.GetConfig").await;
-    let (powers, counters) = read(play, s, &who, VICTRON, true).await;
-    let counted = Instant::now();
-    update(play, s, &who, VICTRON).await;
-    again(play, s, &who, powers, counters, counted).await;
-    ping(play, s).await;
-    socket.close().await;
+    let method = "Switch.GetConfig";
+    let stub = Fault::Stub {
+        method: method.into(),
+    };
+    refused(&mut socket, method, 0, Expect::NoMethod, stub).await;
+    values(&mut socket, &who, VICTRON, true).await;
+    ping(&mut socket).await;
+    socket.raw.close().await;
 }
 
 /// Home Assistant's Shelly integration.
 pub async fn home_assistant(play: &mut Play<'_>) {
-    let wants = Wants {
-        host_mac: false,
-        port_80: false,
-        text: &[],
-    };
-    play.announced(&[HTTP_KIND, SHELLY_KIND], Need::May, wants)
-        .await;
-    let who = play
-        .get("/shelly", None, Expect::DeviceInfo, |body, v| {
-            device::info(body, true, v)
-        })
-        .await
-        .flatten();
-    play.who = who.or(play.who.take());
+    let kinds = [HTTP_KIND, SHELLY_KIND];
+    play.announced(&kinds, Need::May, Wants::default()).await;
+    play.info("/shelly", true).await;
     let Some(mut socket) = play.socket(AIOSHELLY).await else {
         return;
     };
-    let s = &mut socket;
-    set_up(play, s, &HOME_KEYS, true).await;
-    let who = play.known();
-    let (powers, counters) = read(play, s, &who, HOME, false).await;
-    let counted = Instant::now();
-    update(play, s, &who, HOME).await;
-    again(play, s, &who, powers, counters, counted).await;
-    play.call(
-        s,
-        "Shelly.GetStatus",
-        Value::Null,
-        Expect::Status,
-        |body, v| {
-            device::components(body, &who, &HOME_KEYS, v);
-        },
-    )
-    .await;
-    ping(play, s).await;
-    socket.close().await;
+    set_up(&mut socket, &HOME_KEYS, true).await;
+    let who = socket.play.known();
+    values(&mut socket, &who, HOME, false).await;
+    let all = |body: &_, v: &mut _| device::components(body, &who, &HOME_KEYS, v);
+    socket
+        .call("Shelly.GetStatus", &Value::Null, Expect::Status, all)
+        .await;
+    ping(&mut socket).await;
+    socket.raw.close().await;
 }
 
 /// What aioshelly asks first: who is there, then three calls at once.
-async fn set_up(play: &mut Play<'_>, s: &mut Socket, keys: &[&str], password: bool) {
-    let before = play.who.clone();
-    let who = play
-        .call(
-            s,
-            "Shelly.GetDeviceInfo",
-            Value::Null,
-            Expect::DeviceInfo,
-            |body, v| {
-                let who = device::info(body, password, v);
-                if let (Some(before), Some(who)) = (&before, &who)
-                    && before.mac != who.mac
-                {
-                    v.fault(Fault::Differs {
-                        path: "mac".into(),
-                        came: who.mac.as_str().into(),
-                        wanted: before.mac.as_str().into(),
-                    });
-                }
-                who
-            },
-        )
-        .await
-        .flatten();
-    play.who = who.or(before);
-    let who = play.known();
-    let begin = Instant::now();
+async fn set_up(socket: &mut OnSocket<'_, '_>, keys: &[&str], password: bool) {
+    let before = socket.play.who.clone();
+    let (method, expected) = ("Shelly.GetDeviceInfo", Expect::DeviceInfo);
+    let told = socket.call(method, &Value::Null, expected, |body, v| {
+        let who = device::info(body, password, v)?;
+        if let Some(before) = &before
+            && before.mac != who.mac
+        {
+            v.differs("mac", who.mac.as_str(), before.mac.as_str());
+        }
+        Some(who)
+    });
+    let who = told.await.flatten();
+    socket.play.who = who.or(before);
+    let who = socket.play.known();
     let dynamic = json!({"dynamic_only": true});
-    let mut sent = Vec::new();
-    for (method, params) in [
-        ("Shelly.GetConfig", Value::Null),
-        ("Shelly.GetStatus", Value::Null),
-        ("Shelly.GetComponents", dynamic),
-    ] {
-        sent.push((method, s.send(method, &params).await, params));
-    }
-    for (method, sent, params) in sent {
-        let expected = match method {
-            "Shelly.GetConfig" => Expect::Config,
-            "Shelly.GetStatus" => Expect::Status,
-            _ => Expect::Components,
-        };
-        play.answered(s, method, &params, sent, begin, expected, |outcome, v| {
-            let Some(body) = result(outcome, method, v) else {
-                return;
-            };
-            match method {
-                "Shelly.GetConfig" => {
-                    device::components(&body, &who, keys, v);
-                    device::config(&body, v);
-                }
-                "Shelly.GetStatus" => {
-                    device::components(&body, &who, keys, v);
-                    device::cloud(&body, true, v);
-                }
-                _ => device::list(&body, v),
+    let config = socket.send("Shelly.GetConfig", &Value::Null).await;
+    let status = socket.send("Shelly.GetStatus", &Value::Null).await;
+    let components = socket.send("Shelly.GetComponents", &dynamic).await;
+    socket
+        .answer(config, Expect::Config, |outcome, v| {
+            if let Some(body) = result(outcome, "Shelly.GetConfig", v) {
+                device::components(&body, &who, keys, v);
+                device::config(&body, v);
             }
         })
         .await;
-    }
+    socket
+        .answer(status, Expect::Status, |outcome, v| {
+            if let Some(body) = result(outcome, "Shelly.GetStatus", v) {
+                device::components(&body, &who, keys, v);
+                device::cloud(&body, true, v);
+            }
+        })
+        .await;
+    socket
+        .answer(components, Expect::Components, |outcome, v| {
+            if let Some(body) = result(outcome, "Shelly.GetComponents", v) {
+                device::list(&body, v);
+            }
+        })
+        .await;
 }
 
-/// Powers and counters, as a channel is opened.
-async fn read(
-    play: &mut Play<'_>,
-    s: &mut Socket,
-    who: &Who,
-    look: Look<'_>,
-    zero_tells: bool,
-) -> (Option<Powers>, Option<Counters>) {
+/// Powers and counters, as a channel is opened, a notification of powers, and the counters once
+/// more: they never fall.
+async fn values(socket: &mut OnSocket<'_, '_>, who: &Who, look: Look<'_>, zero_tells: bool) {
     if who.monophase {
         for id in 0..3 {
-            play.call(
-                s,
-                "EM1.GetStatus",
-                instance(id),
-                Expect::Power,
-                |body, v| {
+            socket
+                .call("EM1.GetStatus", &instance(id), Expect::Power, |body, v| {
                     meter::phase(body, look, v);
-                },
-            )
-            .await;
+                })
+                .await;
         }
-        return (None, None);
+        return update(socket, "em1:0", who, look).await;
     }
-    let powers = play
-        .call(s, "EM.GetStatus", instance(0), Expect::Power, |body, v| {
+    let flow = socket
+        .call("EM.GetStatus", &instance(0), Expect::Power, |body, v| {
             meter::power(body, look, v)
         })
         .await
         .flatten();
-    let counters = play
-        .call(
-            s,
-            "EMData.GetStatus",
-            instance(0),
-            Expect::Energy,
-            |body, v| {
-                let counters = meter::energy(body, v);
-                if zero_tells && counters.is_some_and(|c| c.import == 0.0) {
-                    v.note(Fault::ZeroCounter);
-                }
-                counters
-            },
-        )
-        .await
-        .flatten();
-    (powers, counters)
+    let before = counters(socket, |counters, v| {
+        if zero_tells && counters.import == 0.0 {
+            v.note(Fault::ZeroCounter);
+        }
+    })
+    .await;
+    let counted = Instant::now();
+    update(socket, "em:0", who, look).await;
+    let seconds = counted.elapsed().as_secs_f64();
+    counters(socket, |after, v| {
+        if let Some(before) = before {
+            meter::grown(before, after, flow, seconds, v);
+        }
+    })
+    .await;
 }
 
-/// Waits for a notification.
-async fn update(play: &mut Play<'_>, s: &mut Socket, who: &Who, look: Look<'_>) {
-    let key = if who.monophase { "em1:0" } else { "em:0" };
+/// The counters, which `judge` looks at as well.
+async fn counters(
+    socket: &mut OnSocket<'_, '_>,
+    judge: impl FnOnce(Counters, &mut Verdict),
+) -> Option<Counters> {
+    let (method, expected) = ("EMData.GetStatus", Expect::Energy);
+    socket
+        .call(method, &instance(0), expected, |body, v| {
+            let counters = meter::energy(body, v)?;
+            judge(counters, v);
+            Some(counters)
+        })
+        .await
+        .flatten()
+}
+
+/// Waits for a notification of `key`.
+async fn update(socket: &mut OnSocket<'_, '_>, key: &str, who: &Who, look: Look<'_>) {
     let begin = Instant::now();
     let mut verdict = Verdict::default();
-    let came = match s.update(key, UPDATE).await {
+    let came = match socket.raw.update(key, UPDATE).await {
         Ok(text) => {
             meter::update(&text, key, &who.id, look, &mut verdict);
             text
         }
-        // What has no value has said so, and has nothing more to tell.
-        Err(fault @ Fault::NoUpdate { .. }) if told_of_no_value(play) => {
-            verdict.note(fault);
-            String::new()
-        }
         Err(fault) => {
-            verdict.fault(fault);
+            // What has no value has said so, and has nothing more to tell.
+            if matches!(fault, Fault::NoUpdate { .. }) && told_of_no_value(socket.play) {
+                verdict.note(fault);
+            } else {
+                verdict.fault(fault);
+            }
             String::new()
         }
     };
-    play.tell(Step::new(
-        "NotifyStatus",
-        Expect::Update,
-        &came,
-        begin.elapsed(),
-        verdict,
-    ));
+    socket
+        .play
+        .ended("NotifyStatus", Expect::Update, &came, begin, verdict);
 }
 
 /// Whether a step before found that the meter has no value now.
@@ -298,55 +238,27 @@ fn told_of_no_value(play: &Play<'_>) -> bool {
         .any(|step| step.why.iter().any(none))
 }
 
-/// The counters once more: they never fall.
-async fn again(
-    play: &mut Play<'_>,
-    s: &mut Socket,
-    who: &Who,
-    powers: Option<Powers>,
-    before: Option<Counters>,
-    counted: Instant,
+/// A call that has to fail; `stub` is what a success means.
+async fn refused(
+    socket: &mut OnSocket<'_, '_>,
+    method: &str,
+    id: u64,
+    expected: Expect,
+    stub: Fault,
 ) {
-    if who.monophase {
-        return;
-    }
-    let seconds = counted.elapsed().as_secs_f64();
-    play.call(
-        s,
-        "EMData.GetStatus",
-        instance(0),
-        Expect::Energy,
-        |body, v| {
-            if let (Some(before), Some(after)) = (before, meter::energy(body, v)) {
-                meter::grown(before, after, powers, seconds, v);
-            }
-        },
-    )
-    .await;
+    socket
+        .try_call(method, &instance(id), expected, |outcome, v| {
+            refusal(&outcome, stub, v);
+        })
+        .await;
 }
 
-/// A method that a Pro 3EM does not have.
-async fn no_such(play: &mut Play<'_>, s: &mut Socket, method: &str) {
-    let stub = Fault::Stub {
-        method: method.into(),
-    };
-    play.try_call(s, method, instance(0), Expect::NoMethod, |outcome, v| {
-        refusal(&outcome, stub, v);
-    })
-    .await;
-}
-
-async fn ping(play: &mut Play<'_>, s: &mut Socket) {
+async fn ping(socket: &mut OnSocket<'_, '_>) {
     let begin = Instant::now();
-    let (verdict, came) = match s.ping().await {
-        Ok(()) => (Verdict::default(), "PONG"),
-        Err(fault) => (Verdict::bad(fault), ""),
-    };
-    play.tell(Step::new(
-        "PING",
-        Expect::Pong,
-        came,
-        begin.elapsed(),
-        verdict,
-    ));
+    let mut verdict = Verdict::default();
+    let pong = verdict.take(socket.raw.ping().await);
+    let came = pong.map_or("", |()| "PONG");
+    socket
+        .play
+        .ended("PING", Expect::Pong, came, begin, verdict);
 }
