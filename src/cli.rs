@@ -298,24 +298,15 @@ mod tests {
         let extra = Command::new("backtest")
             .arg(Arg::new("minus").long("minus").action(ArgAction::Append))
             .arg(Arg::new("model-path").long("model-path"));
-        parse(
-            std::iter::once("virtual-shelly")
-                .chain(args.iter().copied())
-                .map(String::from),
-            [extra],
-        )
+        let args = [&["virtual-shelly"][..], args].concat();
+        parse(args.into_iter().map(String::from), [extra])
     }
 
-    fn options(args: &[&str]) -> Vec<(String, String)> {
-        read(args)
-            .unwrap_or_else(|error| panic!("{error}"))
-            .options
-            .into_iter()
-            .collect()
-    }
-
-    fn pair(key: &str, value: &str) -> (String, String) {
-        (key.into(), value.into())
+    /// What is read of it as options, `key value` each.
+    fn options(args: &[&str]) -> Vec<String> {
+        let read = read(args).unwrap_or_else(|error| panic!("{error}"));
+        let pair = |(key, value)| format!("{key} {value}");
+        read.options.into_iter().map(pair).collect()
     }
 
     #[test]
@@ -331,27 +322,19 @@ mod tests {
             &["check", "--http-port=8081", "--cors-enable", "true"],
             &["--cors-enable=true", "check", "--http-port", "8081"],
         ] {
-            let read = read(args).unwrap();
-            assert!(matches!(read.action, Action::Check), "{args:?}");
-            assert_eq!(
-                read.options.into_iter().collect::<Vec<_>>(),
-                [pair("cors_enable", "true"), pair("http_port", "8081")],
-                "{args:?}"
-            );
+            let action = read(args).unwrap().action;
+            assert!(matches!(action, Action::Check), "{args:?}");
+            let both = ["cors_enable true", "http_port 8081"];
+            assert_eq!(options(args), both, "{args:?}");
         }
-        assert_eq!(
-            options(&["--target-offset", "-20"]),
-            [pair("target_offset", "-20")]
-        );
-        assert_eq!(
-            options(&["--hold", "1", "--hold", "2"]),
-            [pair("hold", "2")],
-            "the last one counts"
-        );
-        assert_eq!(
-            options(&["--device-name", "check"]),
-            [pair("device_name", "check")]
-        );
+        for (args, read) in [
+            (&["--target-offset", "-20"][..], "target_offset -20"),
+            // The last one counts.
+            (&["--hold", "1", "--hold", "2"], "hold 2"),
+            (&["--device-name", "check"], "device_name check"),
+        ] {
+            assert_eq!(options(args), [read]);
+        }
     }
 
     #[test]
@@ -376,24 +359,15 @@ mod tests {
             action(&["backup", "end", "--data-dir", "/x"]),
             Action::Ask(Request::BackupEnd)
         ));
-        let Action::Other(name, sub) = action(&[
-            "backtest",
-            "--minus",
-            "pv",
-            "--model-path",
-            "/m",
-            "--minus",
-            "ev",
-        ]) else {
+        let (minus, path) = (["--minus", "pv"], ["--model-path", "/m"]);
+        let args = [&["backtest"][..], &minus, &path, &["--minus", "ev"]].concat();
+        let Action::Other(name, sub) = action(&args) else {
             panic!("backtest")
         };
         assert_eq!(name.as_str(), "backtest");
         assert_eq!(sub.get_many::<String>("minus").unwrap().count(), 2);
-        assert_eq!(
-            sub.get_one::<String>("model-path").map(String::as_str),
-            Some("/m"),
-            "a command's own argument stays its own"
-        );
+        let own = sub.get_one::<String>("model-path").unwrap();
+        assert_eq!(own, "/m", "a command's own argument stays its own");
     }
 
     #[test]
@@ -408,11 +382,8 @@ mod tests {
             &["test-as"],
             &["test-as", "toaster"],
         ] {
-            assert_eq!(
-                read(args).expect_err("unreadable").exit_code(),
-                2,
-                "{args:?}"
-            );
+            let error = read(args).expect_err("unreadable");
+            assert_eq!(error.exit_code(), 2, "{args:?}");
         }
         assert_eq!(read(&["--help"]).expect_err("help").exit_code(), 0);
         assert_eq!(read(&["--version"]).expect_err("version").exit_code(), 0);
@@ -434,42 +405,37 @@ mod tests {
 
     #[test]
     fn test_as_names_a_reader_and_perhaps_a_meter() {
-        let action = |args: &[&str]| read(args).unwrap().action;
-        let asked = |action| match action {
-            Action::TestAs(asked) => asked,
-            other => panic!("{other:?}"),
+        let asked = |reader: &str, more: &[&str]| {
+            let args = [&["test-as", reader][..], more].concat();
+            match read(&args).unwrap().action {
+                Action::TestAs(asked) => asked,
+                other => panic!("{other:?}"),
+            }
         };
-        let here = asked(action(&["test-as", "evcc", "--http-port", "8081"]));
-        assert_eq!(here.consumer, Consumer::Evcc);
-        assert_eq!(here.target, None);
-        assert!(!here.json);
-        let there = asked(action(&[
-            "test-as",
-            "noah",
-            "--target",
-            "192.0.2.5:80",
-            "--json",
-        ]));
+        for consumer in Consumer::ALL {
+            let here = asked(consumer.word(), &["--http-port", "8081"]);
+            let plain = Asked {
+                consumer,
+                target: None,
+                json: false,
+            };
+            assert_eq!(here, plain);
+        }
+        let there = asked("noah", &["--target", "192.0.2.5:80", "--json"]);
         assert_eq!(there.target.as_deref(), Some("192.0.2.5:80"));
         assert!(there.json);
-        for consumer in Consumer::ALL {
-            assert_eq!(
-                asked(action(&["test-as", consumer.word()])).consumer,
-                consumer
-            );
-        }
     }
 
     #[test]
     fn help_names_every_option_with_default_and_environment() {
         let help = command([]).term_width(400).render_long_help().to_string();
         for def in definitions::all() {
-            assert!(help.contains(&format!("--{}", def.flag())), "{}", def.key);
-            assert!(
-                help.contains(&format!("env: {}]", def.env_name())),
-                "{}",
-                def.key
-            );
+            for part in [
+                format!("--{}", def.flag()),
+                format!("env: {}]", def.env_name()),
+            ] {
+                assert!(help.contains(&part), "{part}");
+            }
         }
         assert!(help.contains("default: 8080, as app 80"));
         assert!(
@@ -477,14 +443,8 @@ mod tests {
             "nothing stands below the options that DOCS.md has there"
         );
         let (_, layers) = help.split_once("a later one wins: ").unwrap();
-        let places: Vec<_> = Layer::ALL
-            .iter()
-            .map(|layer| {
-                layers
-                    .find(layer.words())
-                    .unwrap_or_else(|| panic!("{layer:?}"))
-            })
-            .collect();
+        let place = |layer: Layer| layers.find(layer.words()).unwrap();
+        let places = Layer::ALL.map(place);
         assert!(places.is_sorted(), "in their order: {layers}");
     }
 }

@@ -157,15 +157,9 @@ async fn bind(path: &Path) -> io::Result<UnixListener> {
     // A file left by a killed process is replaced; that of a living one is not ours.
     match UnixStream::connect(&name).await {
         Ok(living) => {
-            let pid = living
-                .peer_cred()
-                .ok()
-                .and_then(|peer| peer.pid())
-                .unwrap_or_default();
-            return Err(io::Error::new(
-                io::ErrorKind::AddrInUse,
-                format!("process {pid} answers there"),
-            ));
+            let pid = living.peer_cred().ok().and_then(|peer| peer.pid());
+            let why = format!("process {} answers there", pid.unwrap_or_default());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
         }
         Err(_) => _ = std::fs::remove_file(path),
     }
@@ -234,29 +228,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("control.sock");
         let stop = CancellationToken::new();
-        let task = tokio::spawn(serve(
-            path.clone(),
-            |request| async move {
-                if request == Request::BackupEnd {
-                    Err("not frozen".to_owned())
-                } else {
-                    Ok(())
-                }
-            },
-            stop.clone(),
-        ));
+        let answer = |request| async move {
+            match request {
+                Request::BackupEnd => Err("not frozen".to_owned()),
+                _ => Ok(()),
+            }
+        };
+        let task = tokio::spawn(serve(path.clone(), answer, stop.clone()));
         while !path.exists() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         assert_eq!(ask(&path, Request::Health).await, Ok(()));
-        assert_eq!(
-            ask(&path, Request::BackupEnd).await,
-            Err("not frozen".to_owned())
-        );
+        let refused = ask(&path, Request::BackupEnd).await;
+        assert_eq!(refused, Err("not frozen".to_owned()));
         let mut raw = UnixStream::connect(&path).await.unwrap();
         raw.write_all(b"format c:\n").await.unwrap();
         let mut text = String::new();
@@ -265,12 +251,8 @@ mod tests {
         stop.cancel();
         task.await.unwrap();
         assert!(!path.exists());
-        assert!(
-            ask(&path, Request::Health)
-                .await
-                .unwrap_err()
-                .contains("nobody answers")
-        );
+        let gone = ask(&path, Request::Health).await.unwrap_err();
+        assert!(gone.contains("nobody answers"), "{gone}");
     }
 
     #[tokio::test]
@@ -285,15 +267,10 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let error = bind(&path).await.unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("process {} answers there", std::process::id())
-        );
-        assert_eq!(
-            ask(&path, Request::Health).await,
-            Ok(()),
-            "still the first one's"
-        );
+        let us = format!("process {} answers there", std::process::id());
+        assert_eq!(error, us);
+        let answer = ask(&path, Request::Health).await;
+        assert_eq!(answer, Ok(()), "still the first one's");
         stop.cancel();
         task.await.unwrap();
         assert!(!path.exists());
@@ -314,13 +291,7 @@ mod tests {
         stop.cancel();
         task.await.unwrap();
         assert!(path.exists());
-        let never = CancellationToken::new();
-        never.cancel();
-        serve(
-            dir.path().join("nowhere/control.sock"),
-            |_| async { Ok(()) },
-            never,
-        )
-        .await;
+        let nowhere = dir.path().join("nowhere/control.sock");
+        serve(nowhere, |_| async { Ok(()) }, stop).await;
     }
 }

@@ -190,11 +190,7 @@ static QUEUE: OnceLock<Queue> = OnceLock::new();
 /// without effect.
 pub fn init(levels: &LogLevels) -> LevelHandle {
     let (filter, handle) = reload::Layer::new(targets(levels));
-    let queue = QUEUE.get_or_init(|| Queue::new(stderr()));
-    let out = Out {
-        queue: queue.clone(),
-        limits: Arc::default(),
-    };
+    let out = Out::new(QUEUE.get_or_init(|| Queue::new(stderr())));
     if tracing_subscriber::registry()
         .with(filter)
         .with(lines(out, stderr().is_terminal()))
@@ -275,10 +271,8 @@ fn write_all(from: &Receiver<Message>, lost: &AtomicU64, mut out: impl Write) {
         }
         let missing = lost.swap(0, Ordering::Relaxed);
         if missing > 0 {
-            let _ = writeln!(
-                out,
-                "{missing} lines of the log were lost here: nobody read it fast enough"
-            );
+            let why = "lines of the log were lost here: nobody read it fast enough";
+            let _ = writeln!(out, "{missing} {why}");
         }
     }
 }
@@ -301,10 +295,8 @@ impl Limits {
             refilled: now,
             left_out: 0,
         });
-        let due = u32::try_from(
-            now.saturating_duration_since(kind.refilled).as_secs() / REFILL.as_secs(),
-        )
-        .unwrap_or(u32::MAX);
+        let since = now.saturating_duration_since(kind.refilled);
+        let due = u32::try_from(since.as_secs() / REFILL.as_secs()).unwrap_or(u32::MAX);
         if due > 0 {
             kind.left = kind.left.saturating_add(due).min(BURST);
             kind.refilled = now;
@@ -322,6 +314,15 @@ impl Limits {
 struct Out {
     queue: Queue,
     limits: Arc<Mutex<Limits>>,
+}
+
+impl Out {
+    fn new(queue: &Queue) -> Self {
+        Self {
+            queue: queue.clone(),
+            limits: Arc::default(),
+        }
+    }
 }
 
 /// One line on its way; sent when it is dropped.
@@ -344,29 +345,22 @@ impl<'a> MakeWriter<'a> for Out {
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line<'a> {
+        let mut line = self.make_writer();
         // Who asks for debug lines wants all of them.
-        let left_out = if *meta.level() > Level::INFO {
-            Some(0)
-        } else {
-            self.limits
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .admit(meta.callsite(), Instant::now())
-        };
-        Line {
-            out: self,
-            bytes: Vec::new(),
-            left_out,
+        if *meta.level() <= Level::INFO {
+            let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+            line.left_out = limits.admit(meta.callsite(), Instant::now());
         }
+        line
     }
 }
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.left_out.is_some() {
-            self.bytes.extend_from_slice(
-                &bytes[..bytes.len().min(LINE_MAX.saturating_sub(self.bytes.len()))],
-            );
+            let room = LINE_MAX.saturating_sub(self.bytes.len());
+            self.bytes
+                .extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
         Ok(bytes.len())
     }
@@ -384,9 +378,8 @@ impl Drop for Line<'_> {
         let text = String::from_utf8_lossy(&self.bytes);
         let mut line = text.trim_end().to_owned();
         if left_out > 0 {
-            line.push_str(&format!(
-                " ({left_out} more lines like this one were left out before it)"
-            ));
+            let more = format!(" ({left_out} more lines like this one were left out before it)");
+            line.push_str(&more);
         }
         line.push('\n');
         self.out.queue.send(line.into_bytes());
@@ -415,15 +408,21 @@ mod tests {
         fn text(&self) -> String {
             String::from_utf8(self.0.0.lock().unwrap().1.clone()).unwrap()
         }
+
+        /// One that is read, and a log into it.
+        fn read() -> (Self, Out) {
+            let pipe = Self::default();
+            pipe.let_go();
+            let queue = Queue::new(pipe.clone());
+            (pipe, Out::new(&queue))
+        }
     }
 
     impl Write for Stalled {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let mut state = self
-                .0
-                .1
-                .wait_while(self.0.0.lock().unwrap(), |state| !state.0)
-                .unwrap();
+            let (state, changed) = &*self.0;
+            let stalled = |state: &mut (bool, _)| !state.0;
+            let mut state = changed.wait_while(state.lock().unwrap(), stalled).unwrap();
             state.1.extend_from_slice(bytes);
             Ok(bytes.len())
         }
@@ -442,13 +441,11 @@ mod tests {
             .collect();
         crates.sort();
         assert_eq!(crates, LOG_PARTS[1..]);
+        let shown = targets(&Level::DEBUG.into());
         for name in LOG_PARTS {
-            assert!(
-                targets(&Level::DEBUG.into()).would_enable(name, &Level::DEBUG),
-                "{name}"
-            );
+            assert!(shown.would_enable(name, &Level::DEBUG), "{name}");
         }
-        assert!(!targets(&Level::DEBUG.into()).would_enable("hyper", &Level::INFO));
+        assert!(!shown.would_enable("hyper", &Level::INFO));
     }
 
     #[test]
@@ -471,41 +468,24 @@ mod tests {
             queue.send(format!("line {n}\n").into_bytes());
         }
         queue.flush(Duration::from_millis(20));
-        assert!(
-            began.elapsed() < Duration::from_secs(2),
-            "{:?}",
-            began.elapsed()
-        );
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
         pipe.let_go();
         queue.flush(Duration::from_secs(20));
         let text = pipe.text();
-        let lost: usize = text
-            .lines()
-            .find_map(|line| line.split_once(" lines of the log were lost"))
-            .unwrap()
-            .0
-            .parse()
-            .unwrap();
-        assert_eq!(
-            lost + text
-                .lines()
-                .filter(|line| line.starts_with("line "))
-                .count(),
-            all,
-            "every line is there or counted"
-        );
+        let lost = |line: &str| {
+            let (lost, _) = line.split_once(" lines of the log were lost")?;
+            lost.parse::<usize>().ok()
+        };
+        let lost = text.lines().find_map(lost).unwrap();
+        let there = text.lines().filter(|line| line.starts_with("line "));
+        assert_eq!(lost + there.count(), all, "every line is there or counted");
     }
 
     #[test]
     fn repeats_of_one_kind_are_limited_and_counted_and_others_are_not() {
-        let pipe = Stalled::default();
-        pipe.let_go();
-        let queue = Queue::new(pipe.clone());
-        let out = Out {
-            queue: queue.clone(),
-            limits: Arc::default(),
-        };
-        let limits = Arc::clone(&out.limits);
+        let (pipe, out) = Stalled::read();
+        let (queue, limits) = (out.queue.clone(), Arc::clone(&out.limits));
         let subscriber = tracing_subscriber::registry().with(lines(out, false));
         tracing::subscriber::with_default(subscriber, || {
             let flood = |times: u32| (0..times).for_each(|n| tracing::warn!("knock {n}"));
@@ -525,23 +505,16 @@ mod tests {
         let text = pipe.text();
         let count = |what: &str| text.lines().filter(|line| line.contains(what)).count();
         assert_eq!(count("knock"), BURST as usize + 1);
-        assert!(
-            text.contains("knock 0 (50 more lines like this one were left out before it)"),
-            "{text}"
-        );
+        let refilled = "knock 0 (50 more lines like this one were left out before it)";
+        assert!(text.contains(refilled), "{text}");
         assert_eq!(count("something else\\nforged line \\u{202e}"), 1);
         assert_eq!(count("detail"), 2 * BURST as usize);
     }
 
     /// What is logged in `events` at these levels, each line without its time.
     fn logged(levels: &str, colours: bool, events: impl FnOnce()) -> Vec<String> {
-        let pipe = Stalled::default();
-        pipe.let_go();
-        let queue = Queue::new(pipe.clone());
-        let out = Out {
-            queue: queue.clone(),
-            limits: Arc::default(),
-        };
+        let (pipe, out) = Stalled::read();
+        let queue = out.queue.clone();
         let subscriber = tracing_subscriber::registry()
             .with(targets(&LogLevels::parse(levels).unwrap()))
             .with(lines(out, colours));
@@ -579,10 +552,8 @@ mod tests {
             let _peer = error_span!(target: "transport", "connection", peer = "::1").entered();
             info!(target: "transport", port = 80, "served");
         });
-        assert_eq!(
-            lines,
-            ["\x1b[32m INFO\x1b[0m served port=80 meter=1 peer=::1"]
-        );
+        let want = "\x1b[32m INFO\x1b[0m served port=80 meter=1 peer=::1";
+        assert_eq!(lines, [want]);
     }
 
     /// A name, an address or an answer may hold anything.
@@ -594,11 +565,9 @@ mod tests {
             info!(target: "transport", reader = %hostile, empty = "", zone = "a\u{202e}b", "{hostile}");
         });
         let shown = r"me\n2026-01-01 ERROR forged\u{1b}[2J\u{202e} meter=2 ";
-        assert_eq!(
-            lines,
-            [format!(
-                r#" INFO {shown}" reader="{shown}\"" empty="" zone=a\u{{202e}}b name="{shown}\"""#
-            )]
+        let want = format!(
+            r#" INFO {shown}" reader="{shown}\"" empty="" zone=a\u{{202e}}b name="{shown}\"""#
         );
+        assert_eq!(lines, [want]);
     }
 }

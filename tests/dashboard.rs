@@ -1,6 +1,10 @@
 //! The dashboard through its own listener, with an owner that only remembers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+#[path = "common/program.rs"]
+mod running;
+
 use std::{collections::BTreeSet, path::PathBuf};
 
 use virtual_shelly::dashboard::locale::Locale;
@@ -154,102 +158,26 @@ fn links_are_relative_and_nothing_comes_from_elsewhere() {
 mod served {
     use super::*;
 
-    use std::{net::SocketAddr, process::Stdio};
+    use std::net::SocketAddr;
 
-    use serde_json::{Value, json};
+    use serde_json::json;
 
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        process::{Child, Command},
+    use super::{
+        common::{Answer, get, get_as, post_as, raw},
+        running::Running,
     };
 
-    struct Running {
-        _child: Child,
-        _folder: tempfile::TempDir,
-        at: SocketAddr,
-        /// The device's own port.
-        http: SocketAddr,
-    }
+    const GERMAN: (&str, &str) = ("Accept-Language", "de");
 
-    fn free() -> u16 {
-        std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port()
-    }
-
-    async fn start() -> Running {
-        let folder = tempfile::tempdir().unwrap();
-        let (http, page) = (free(), free());
-        let child = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"))
-            .args([
-                "run",
-                "--source",
-                "demo",
-                "--demo-history-days",
-                "0",
-                "--modbus-enable",
-                "false",
-                "--udp-enable",
-                "false",
-                "--ws-fanout-enable",
-                "false",
-            ])
-            .args([
-                "--http-port",
-                &http.to_string(),
-                "--dashboard-port",
-                &page.to_string(),
-                "--data-dir",
-            ])
-            .arg(folder.path())
-            .env_clear()
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let [at, http] = [page, http].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        for _ in 0..600 {
-            if tokio::net::TcpStream::connect(at).await.is_ok() {
-                return Running {
-                    _child: child,
-                    _folder: folder,
-                    at,
-                    http,
-                };
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        panic!("the dashboard does not open");
-    }
-
-    /// The whole answer to a request whose first line is the first of `head`; `body` is JSON.
-    async fn ask(at: SocketAddr, head: &str, body: &str) -> String {
-        ask_as(at, head, "localhost", body).await
-    }
-
-    async fn ask_as(at: SocketAddr, head: &str, host: &str, body: &str) -> String {
-        let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
-        let (line, rest) = head.split_once('\n').unwrap_or((head, ""));
-        let mut headers = vec![format!("Host: {host}"), "Connection: close".to_owned()];
-        if !body.is_empty() {
-            headers.push("Content-Type: application/json".to_owned());
-            headers.push(format!("Content-Length: {}", body.len()));
-        }
-        headers.extend(rest.lines().map(str::to_owned));
-        let text = format!("{line} HTTP/1.1\r\n{}\r\n\r\n{body}", headers.join("\r\n"));
-        stream.write_all(text.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+    /// A change, with this header too.
+    async fn post(at: SocketAddr, path: &str, more: (&str, &str), body: &str) -> Answer {
+        let headers = [("Content-Type", "application/json"), more];
+        post_as(at, path, &headers, body).await
     }
 
     #[tokio::test]
-    async fn pages_settings_and_refusals() {
-        let running = start().await;
-        let at = running.at;
+    async fn every_page_is_served_in_every_language_with_a_nonce_of_its_own() {
+        let at = Running::start(&["--udp-enable=false"]).await;
         let mut nonces = BTreeSet::new();
         assert_eq!(Locale::all().len(), 5);
         for locale in Locale::all() {
@@ -265,157 +193,114 @@ mod served {
                 "/ui/",
                 "/ui/health",
             ] {
-                let answer = ask(
-                    at,
-                    &format!("GET {page}\nAccept-Language: {}", locale.code),
-                    "",
-                )
-                .await;
-                assert!(answer.starts_with("HTTP/1.1 200"), "{page}: {answer}");
-                assert!(
-                    answer.contains(&format!("<html lang=\"{}\"", locale.code)),
-                    "{page}"
-                );
-                let policy = answer
-                    .lines()
-                    .find(|l| l.starts_with("content-security-policy"))
-                    .unwrap();
-                assert!(
-                    policy.contains("default-src 'none'")
-                        && policy.contains("frame-ancestors 'self'")
-                );
-                let nonce = policy
-                    .split("'nonce-")
-                    .nth(1)
-                    .and_then(|p| p.split_once('\''))
-                    .unwrap()
-                    .0;
-                assert!(
-                    answer.contains(&format!("nonce=\"{nonce}\""))
-                        && nonces.insert(nonce.to_owned())
-                );
+                let language = [("Accept-Language", locale.code)];
+                let answer = get_as(at.page, page, &language).await;
+                assert_eq!(answer.status, 200, "{page}: {answer:?}");
+                let lang = format!("<html lang=\"{}\"", locale.code);
+                assert!(answer.body.contains(&lang), "{page}");
+                let policy = answer.header("content-security-policy").unwrap();
+                for part in ["default-src 'none'", "frame-ancestors 'self'"] {
+                    assert!(policy.contains(part), "{policy}");
+                }
+                let (_, nonce) = policy.split_once("'nonce-").unwrap();
+                let (nonce, _) = nonce.split_once('\'').unwrap();
+                assert!(answer.body.contains(&format!("nonce=\"{nonce}\"")));
+                assert!(nonces.insert(nonce.to_owned()), "{nonce}");
             }
         }
-        assert!(
-            ask_as(at, "GET /", "evil.example", "")
-                .await
-                .starts_with("HTTP/1.1 421")
-        );
-        let wrong = ask(
-            at,
-            "POST /settings",
-            r#"{"changes":{"hold":"-5","zzz":"1"}}"#,
-        )
-        .await;
-        assert!(
-            wrong.starts_with("HTTP/1.1 400")
-                && wrong.contains(r#""key":"hold""#)
-                && wrong.contains(r#""key":"zzz""#),
-            "{wrong}"
-        );
-        let fixed = ask(at, "POST /settings", r#"{"changes":{"http_port":"81"}}"#).await;
-        assert!(
-            fixed.starts_with("HTTP/1.1 400") && fixed.contains("command line"),
-            "{fixed}"
-        );
-        for foreign in ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site"] {
-            let refused = ask(
-                at,
-                &format!("POST /settings\n{foreign}"),
-                r#"{"changes":{"hold":"5"}}"#,
-            )
-            .await;
-            assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn settings_are_changed_by_a_page_of_this_dashboard_alone() {
+        let running = Running::start(&["--udp-enable=false"]).await;
+        let at = running.page;
+        let foreign = b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+        assert!(raw(at, foreign).await.starts_with(b"HTTP/1.1 421"));
+        let own = format!("http://{at}");
+        let own = ("Origin", &*own);
+        let change = async |origin, body| post(at, "/settings", origin, body).await;
+        for origin in [
+            ("Origin", "http://evil.example"),
+            ("Sec-Fetch-Site", "cross-site"),
+        ] {
+            let refused = change(origin, r#"{"changes":{"hold":"5"}}"#).await;
+            assert_eq!(refused.status, 403, "{refused:?}");
         }
-        let saved = ask(
-            at,
-            "POST /settings\nOrigin: http://localhost",
-            r#"{"changes":{"hold":"5","rate_limit":"7"}}"#,
-        )
-        .await;
+        let wrong = change(own, r#"{"changes":{"hold":"-5","zzz":"1"}}"#).await;
+        assert_eq!(wrong.status, 400);
+        for key in [r#""key":"hold""#, r#""key":"zzz""#] {
+            assert!(wrong.body.contains(key), "{wrong:?}");
+        }
+        let fixed = change(own, r#"{"changes":{"http_port":"81"}}"#).await;
         assert!(
-            saved.starts_with("HTTP/1.1 200")
-                && saved.contains("rate_limit")
-                && saved.contains(r#""restart":true"#),
-            "{saved}"
+            fixed.status == 400 && fixed.body.contains("command line"),
+            "{fixed:?}"
         );
-        let kept: Value = serde_json::from_str(
-            &std::fs::read_to_string(running._folder.path().join("options.json")).unwrap(),
-        )
-        .unwrap();
+        let saved = change(own, r#"{"changes":{"hold":"5","rate_limit":"7"}}"#).await;
+        assert_eq!(saved.status, 200);
+        for part in ["rate_limit", r#""restart":true"#] {
+            assert!(saved.body.contains(part), "{saved:?}");
+        }
+        let kept = std::fs::read_to_string(running.folder.path().join("options.json")).unwrap();
+        let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
         assert_eq!(kept, json!({"hold": 5, "rate_limit": 7}));
-        assert!(
-            ask(at, "POST /ui/train", "{}")
-                .await
-                .contains(r#""ok":false"#)
-        );
-        let train = ask(at, "POST /train\nAccept-Language: de", "{}").await;
-        assert!(
-            train.starts_with("HTTP/1.1 400")
-                && train.contains("zu wenige Messwerte")
-                && train.contains(r#""error":"too few"#),
-            "{train}"
-        );
-        let page = ask(at, "GET /forecast\nAccept-Language: de", "").await;
+        for action in ["/reset", "/seed"] {
+            let device = r#"{"device":"shellypro3em-000000000000"}"#;
+            let other = post(at, action, own, device).await;
+            assert_eq!(other.status, 400, "{other:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_readers_set_is_shown_and_no_forecast_is_said_so() {
+        let running = Running::start(&["--udp-enable=false"]).await;
+        let at = running.page;
+        let english = ("Accept-Language", "en");
+        let train = post(at, "/ui/train", english, "{}").await;
+        assert!(train.body.contains(r#""ok":false"#), "{train:?}");
+        let train = post(at, "/train", GERMAN, "{}").await;
+        assert_eq!(train.status, 400);
+        for part in ["zu wenige Messwerte", r#""error":"too few"#] {
+            assert!(train.body.contains(part), "{train:?}");
+        }
+        let page = get_as(at, "/forecast", &[GERMAN]).await.body;
         assert!(
             page.contains("Es gibt noch keine Vorhersage") && !page.contains("NaN"),
             "{page}"
         );
-        let lines = ask(at, "GET /forecast.json", "").await;
-        assert!(
-            lines.contains(r#""horizons":[]"#) && lines.contains("Train now on"),
-            "{lines}"
-        );
-        assert!(
-            ask(at, "GET /chart.json?range=2h", "")
-                .await
-                .starts_with("HTTP/1.1 400")
-        );
-        let device = running.http;
+        let lines = get(at, "/forecast.json").await.body;
+        for part in [r#""horizons":[]"#, "Train now on"] {
+            assert!(lines.contains(part), "{lines}");
+        }
+        assert_eq!(get(at, "/chart.json?range=2h").await.status, 400);
+        let name = r#"{"config":{"device":{"name":"Keller 7"}}}"#;
         for (method, params) in [
-            (
-                "Sys.SetConfig",
-                r#"{"config":{"device":{"name":"Keller 7"}}}"#,
-            ),
+            ("Sys.SetConfig", name),
             ("Shelly.SetProfile", r#"{"name":"monophase"}"#),
         ] {
-            assert!(
-                ask(device, &format!("POST /rpc/{method}"), params)
-                    .await
-                    .starts_with("HTTP/1.1 200"),
-                "{method}"
-            );
+            let answer = post(running.http, &format!("/rpc/{method}"), english, params).await;
+            assert_eq!(answer.status, 200, "{method}");
         }
-        let file = ask(at, "GET /diagnostics", "").await;
-        let options = &serde_json::from_str::<Value>(file.split_once("\r\n\r\n").unwrap().1)
-            .unwrap()["options"];
-        assert_eq!(
-            options["device_name"],
-            json!({"value": "Keller 7", "layer": "device"})
-        );
-        assert_eq!(
-            options["profile"],
-            json!({"value": "monophase", "layer": "device"})
-        );
-        assert_eq!(
-            options["modbus_enable"],
-            json!({"value": false, "layer": "command line"})
-        );
+        let options = &get(at, "/diagnostics").await.json()["options"];
+        for (key, value, layer) in [
+            ("device_name", json!("Keller 7"), "device"),
+            ("profile", json!("monophase"), "device"),
+            ("modbus_enable", json!(false), "command line"),
+        ] {
+            assert_eq!(options[key], json!({"value": value, "layer": layer}));
+        }
         assert_ne!(options["outbound_ws"]["layer"], "device", "nobody set it");
-        let settings = ask(at, "GET /settings\nAccept-Language: de", "").await;
-        assert!(
-            settings.contains("<strong>Abtastintervall</strong>")
-                && settings.contains("<strong>Demo-Tempo</strong>"),
-            "{settings}"
-        );
+        let settings = get_as(at, "/settings", &[GERMAN]).await.body;
         for shown in [
+            "<strong>Abtastintervall</strong>",
+            "<strong>Demo-Tempo</strong>",
             "placeholder=\"Keller 7\"",
             "Standard: monophase",
             "von einem Leser am Gerät gesetzt",
         ] {
             assert!(settings.contains(shown), "{shown}");
         }
-        let overview = ask(at, "GET /admin/overview", "").await;
+        let overview = get(at, "/admin/overview").await.body;
         for key in [
             "\"device\"",
             "\"em\"",
@@ -425,15 +310,6 @@ mod served {
             "\"rpc_messages\"",
         ] {
             assert!(overview.contains(key), "{key}");
-        }
-        for action in ["reset", "seed"] {
-            let other = ask(
-                at,
-                &format!("POST /{action}"),
-                r#"{"device":"shellypro3em-000000000000"}"#,
-            )
-            .await;
-            assert!(other.starts_with("HTTP/1.1 400"), "{other}");
         }
     }
 }

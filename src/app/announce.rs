@@ -32,10 +32,8 @@ pub fn urls(meters: &Meters, resolved: &Resolved, app: bool) {
     for settings in &settings {
         if let Some(port) = settings.http_port {
             let hosts = hosts(settings.bind, &host::addresses());
-            let all: Vec<String> = hosts
-                .iter()
-                .map(|host| format!("http://{host}:{port}/"))
-                .collect();
+            let url = |host: String| format!("http://{host}:{port}/");
+            let all: Vec<String> = hosts.into_iter().map(url).collect();
             info!(
                 meter = meter_name(&settings.name),
                 "the meter: {}, and {}rpc/EM.GetStatus?id=0 says what readers get",
@@ -50,10 +48,8 @@ pub fn urls(meters: &Meters, resolved: &Resolved, app: bool) {
             format!("{}:{port}", hosts[0])
         });
         let guarded = resolved.settings.channels.auth_password.is_some();
-        info!(
-            "{}",
-            page(&resolved.settings.dashboard, lan.as_deref(), guarded)
-        );
+        let page = page(&resolved.settings.dashboard, lan.as_deref(), guarded);
+        info!("{page}");
     }
     if resolved.settings.source.kind != SourceKind::HomeAssistant {
         info!(
@@ -65,23 +61,24 @@ pub fn urls(meters: &Meters, resolved: &Resolved, app: bool) {
 /// Where a listener on `bind` is reached: at that address, else at this host's own in its networks,
 /// those of containers left out. Never empty.
 fn hosts(bind: Option<IpAddr>, addresses: &[Address]) -> Vec<String> {
-    let written = |ip: IpAddr| match ip {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    };
     if let Some(ip) = bind.filter(|ip| !ip.is_unspecified()) {
         return vec![written(ip)];
     }
-    let mut found: Vec<String> = addresses
-        .iter()
-        .filter(|a| a.net.addr().is_ipv4() && !a.of_containers())
-        .map(|a| written(a.net.addr()))
-        .take(NAMED)
-        .collect();
+    let own = addresses.iter().filter(|a| !a.of_containers());
+    let own = own.map(|a| a.net.addr()).filter(IpAddr::is_ipv4);
+    let mut found: Vec<String> = own.take(NAMED).map(written).collect();
     if found.is_empty() {
         found.push("127.0.0.1".to_owned());
     }
     found
+}
+
+/// An address as URLs have it.
+fn written(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
 }
 
 /// How the page is opened here and from another machine, and what the latter exposes. `lan` is the
@@ -89,9 +86,8 @@ fn hosts(bind: Option<IpAddr>, addresses: &[Address]) -> Vec<String> {
 fn page(dashboard: &DashboardSettings, lan: Option<&str>, guarded: bool) -> String {
     let port = dashboard.port;
     let host = match dashboard.bind {
-        IpAddr::V6(ip) => format!("[{ip}]"),
-        ip if ip.is_unspecified() => "127.0.0.1".to_owned(),
-        ip => ip.to_string(),
+        IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        ip => written(ip),
     };
     let here = format!("the page: http://{host}:{port}/ on this machine");
     let who = if guarded {
@@ -236,10 +232,7 @@ mod tests {
         let full = page(&dashboard(DashboardOnLan::Full), lan, false);
         assert!(full.ends_with("everybody in this network can look and change settings"));
         let guarded = page(&dashboard(DashboardOnLan::View), lan, true);
-        assert!(
-            guarded.ends_with("whoever knows auth_password can look"),
-            "{guarded}"
-        );
+        assert!(guarded.ends_with("whoever knows auth_password can look"));
     }
 
     #[test]
@@ -251,38 +244,22 @@ mod tests {
             port,
             state,
         };
-        let mut lines: Vec<Line> = (6010..=6022)
-            .map(|port| line("websocket", port, ListenerState::Listening))
-            .collect();
-        lines.extend(
-            [1010, 2222, 2220, 2223].map(|port| line("udp", port, ListenerState::Listening)),
-        );
-        lines.push(line(
-            "http",
-            80,
-            ListenerState::waiting(vocab::reason::Closed::HomeAssistant),
-        ));
-        lines.push(line(
-            "modbus",
-            0,
-            ListenerState::Off {
-                by: "modbus_enable",
-            },
-        ));
+        let open = |name, port| line(name, port, ListenerState::Listening);
+        let waiting = ListenerState::waiting(vocab::reason::Closed::HomeAssistant);
+        let by = "modbus_enable";
+        let mut lines: Vec<Line> = (6010..=6022).map(|port| open("websocket", port)).collect();
+        lines.extend([1010, 2222, 2220, 2223].map(|port| open("udp", port)));
+        lines.push(line("http", 80, waiting));
+        lines.push(line("modbus", 0, ListenerState::Off { by }));
         lines.push(Line {
             meter: "garage".into(),
-            ..line("http", 8081, ListenerState::Listening)
+            ..open("http", 8081)
         });
-        assert_eq!(
-            describe(&lines, ""),
-            "WebSocket 6010 to 6022, UDP 1010 2220 2222 2223"
-        );
+        let first = "WebSocket 6010 to 6022, UDP 1010 2220 2222 2223";
+        assert_eq!(describe(&lines, ""), first);
         assert_eq!(describe(&lines, "garage"), "HTTP 8081");
         assert_eq!(describe(&lines, "attic"), "no port yet");
-        assert_eq!(
-            lines.iter().filter(|l| is_port(l)).count(),
-            19,
-            "what is off is not waited for"
-        );
+        let ports = lines.iter().filter(|l| is_port(l)).count();
+        assert_eq!(ports, 19, "what is off is not waited for");
     }
 }

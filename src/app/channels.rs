@@ -76,16 +76,15 @@ impl Meters {
         if members.is_empty() {
             return;
         }
-        let primary = match supervisor {
-            Some(supervisor) => supervisor
-                .primary_interface()
-                .await
-                .unwrap_or_else(|error| {
+        let mut primary = None;
+        if let Some(supervisor) = supervisor {
+            match supervisor.primary_interface().await {
+                Ok(named) => primary = named,
+                Err(error) => {
                     warn!(%error, "mDNS announces on the interface of the default route");
-                    None
-                }),
-            None => None,
-        };
+                }
+            }
+        }
         let interfaces = mdns::Interfaces {
             named: resolved.settings.channels.mdns_interfaces.clone(),
             primary,
@@ -105,31 +104,18 @@ pub(super) fn off<'a>(
     settings: &'a MeterSettings,
     resolved: &'a Resolved,
 ) -> impl Iterator<Item = Line> + 'a {
-    [
+    let no_udp = settings.udp_ports.is_empty();
+    let no_modbus = settings.modbus_port.is_none();
+    let no_fanout = key.is_empty() && settings.ws_fanout_ports.is_empty();
+    let all = [
         ("http", settings.http_port.is_none(), None, "http_port"),
-        (
-            "udp",
-            settings.udp_ports.is_empty(),
-            Some("udp_enable"),
-            "udp_ports",
-        ),
-        (
-            "modbus",
-            settings.modbus_port.is_none(),
-            Some("modbus_enable"),
-            "modbus_port",
-        ),
-        (
-            "websocket",
-            key.is_empty() && settings.ws_fanout_ports.is_empty(),
-            None,
-            "ws_fanout_enable",
-        ),
+        ("udp", no_udp, Some("udp_enable"), "udp_ports"),
+        ("modbus", no_modbus, Some("modbus_enable"), "modbus_port"),
+        ("websocket", no_fanout, None, "ws_fanout_enable"),
         ("mdns", !settings.mdns_enable, None, "mdns_enable"),
-    ]
-    .into_iter()
-    .filter(|(_, off, ..)| *off)
-    .map(move |(name, _, switch, port)| {
+    ];
+    let off = all.into_iter().filter(|(_, off, ..)| *off);
+    off.map(move |(name, _, switch, port)| {
         let by = switch
             .filter(|key| resolved.values.get(key) == Some(&serde_json::Value::Bool(false)))
             .unwrap_or(port);
@@ -214,73 +200,59 @@ fn start_udp(meter: &Running, settings: &MeterSettings, shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
     use super::*;
     use config::{LoadInputs, load};
 
-    fn off_lines(env: &[(&str, &str)]) -> Vec<(&'static str, ListenerState)> {
-        let env = env
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
-        let resolved = load(&LoadInputs {
-            env,
-            data_dir: "/data".into(),
-            ..LoadInputs::default()
-        });
+    /// What is off of a meter, by which option.
+    fn off_by(inputs: &LoadInputs, meter: usize) -> Vec<(&'static str, &'static str)> {
+        let resolved = load(inputs);
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        off("", &resolved.settings.meters[0], &resolved)
-            .map(|line| (line.name, line.state))
-            .collect()
+        let settings = &resolved.settings.meters[meter];
+        let by = |line: Line| match line.state {
+            ListenerState::Off { by } if line.meter == settings.name => (line.name, by),
+            other => panic!("{other:?}"),
+        };
+        off(&settings.name, settings, &resolved).map(by).collect()
     }
 
     #[test]
     fn what_an_option_turned_off_is_named_with_it() {
-        assert_eq!(off_lines(&[]), []);
+        let off_by_env = |env: &[(&str, &str)]| {
+            let env = env
+                .iter()
+                .map(|(key, value)| ((*key).into(), (*value).into()));
+            let inputs = LoadInputs {
+                env: env.collect(),
+                data_dir: "/data".into(),
+                ..LoadInputs::default()
+            };
+            off_by(&inputs, 0)
+        };
+        assert_eq!(off_by_env(&[]), []);
         let all = [
             ("VIRTUAL_SHELLY_UDP_ENABLE", "0"),
             ("MDNS_ENABLE", "0"),
             ("MODBUS_ENABLE", "false"),
             ("VIRTUAL_SHELLY_WS_FANOUT_ENABLE", "no"),
         ];
-        let by = |by| ListenerState::Off { by };
-        assert_eq!(
-            off_lines(&all),
-            [
-                ("udp", by("udp_enable")),
-                ("modbus", by("modbus_enable")),
-                ("websocket", by("ws_fanout_enable")),
-                ("mdns", by("mdns_enable"))
-            ]
-        );
+        let by = [
+            ("udp", "udp_enable"),
+            ("modbus", "modbus_enable"),
+            ("websocket", "ws_fanout_enable"),
+            ("mdns", "mdns_enable"),
+        ];
+        assert_eq!(off_by_env(&all), by);
     }
 
     #[test]
     fn a_further_meter_says_what_is_off_too() {
         let text = r#"{"mdns_enable": false, "meters": [{"name": "garage", "a_power": "sensor.garage", "http_port": 8081}]}"#;
-        let resolved = load(&LoadInputs::of_options(text));
-        assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        let lines: Vec<Line> = off("garage", &resolved.settings.meters[1], &resolved).collect();
-        let named: Vec<(&str, &str)> = lines
-            .iter()
-            .map(|line| {
-                (
-                    line.name,
-                    if let ListenerState::Off { by } = line.state {
-                        by
-                    } else {
-                        ""
-                    },
-                )
-            })
-            .collect();
-        assert_eq!(
-            named,
-            [
-                ("udp", "udp_ports"),
-                ("modbus", "modbus_port"),
-                ("mdns", "mdns_enable")
-            ]
-        );
-        assert!(lines.iter().all(|line| line.meter == "garage"));
+        let by = [
+            ("udp", "udp_ports"),
+            ("modbus", "modbus_port"),
+            ("mdns", "mdns_enable"),
+        ];
+        assert_eq!(off_by(&LoadInputs::of_options(text), 1), by);
     }
 }

@@ -8,50 +8,57 @@ use tokio::sync::{Mutex, watch};
 
 pub use dashboard::owner::SetupState as Setup;
 
-use config::{Inputs, Layer, PowerInput, Resolved, TotalPhase, pattern::entities};
+use config::{
+    Inputs, Layer, PowerInput, Resolved, TotalPhase,
+    definition::{Definition, Group},
+    definitions,
+    pattern::entities,
+};
 use vocab::{EntityId, Phase};
+
+/// The lists of entities that are no powers, by option.
+fn lists(inputs: &mut Inputs) -> impl Iterator<Item = (String, &mut Vec<EntityId>)> {
+    let by_phase = [
+        ("volt", &mut inputs.voltage),
+        ("curr", &mut inputs.current),
+        ("pf", &mut inputs.pf),
+        ("energy_import", &mut inputs.phase_energy_import),
+        ("energy_export", &mut inputs.phase_energy_export),
+    ];
+    let by_phase = by_phase.into_iter().flat_map(|(what, lists)| {
+        let keys = Phase::ALL.map(|phase| format!("{}_{what}", phase.letter()));
+        keys.into_iter().zip(lists)
+    });
+    let house = [
+        ("n_curr", &mut inputs.n_current),
+        ("frequency", &mut inputs.frequency),
+        ("energy_import", &mut inputs.energy_import),
+        ("energy_export", &mut inputs.energy_export),
+    ];
+    by_phase.chain(house.map(|(key, ids)| (key.to_owned(), ids)))
+}
 
 /// Option keys and values that describe these inputs.
 pub fn options_of(inputs: &Inputs) -> Map<String, Value> {
     let mut options = Map::new();
-    let mut list = |key: String, ids: &[EntityId]| {
-        if !ids.is_empty() {
-            options.insert(key, Value::String(ids.join(",")));
-        }
-    };
-    let phases = Phase::ALL.map(|p| (p.letter(), inputs.phases[p.index()].as_ref()));
-    let powers = std::iter::once(("total", inputs.total.as_ref())).chain(phases);
-    let powers = powers.filter_map(|(name, power)| Some((name, power?)));
-    for (name, power) in powers.clone() {
-        list(format!("{name}_power"), &power.import);
-        list(format!("{name}_power_export"), &power.export);
+    let listed = |ids: &[EntityId]| (!ids.is_empty()).then(|| Value::String(ids.join(",")));
+    for (name, power) in inputs.powers() {
+        let number = |value: f64, plain| (value != plain).then(|| Value::from(value));
+        let values = [
+            ("power", listed(&power.import)),
+            ("power_export", listed(&power.export)),
+            ("invert", power.invert.then(|| Value::from(true))),
+            ("scale", number(power.scale, 1.0)),
+            ("offset", number(power.offset, 0.0)),
+        ];
+        let set = values
+            .into_iter()
+            .filter_map(|(what, value)| Some((what, value?)));
+        options.extend(set.map(|(what, value)| (format!("{name}_{what}"), value)));
     }
-    let by_phase = [
-        ("volt", &inputs.voltage),
-        ("curr", &inputs.current),
-        ("pf", &inputs.pf),
-        ("energy_import", &inputs.phase_energy_import),
-        ("energy_export", &inputs.phase_energy_export),
-    ];
-    for (what, lists) in by_phase {
-        for (phase, ids) in Phase::ALL.iter().zip(lists) {
-            list(format!("{}_{what}", phase.letter()), ids);
-        }
-    }
-    list("n_curr".into(), &inputs.n_current);
-    list("frequency".into(), &inputs.frequency);
-    list("energy_import".into(), &inputs.energy_import);
-    list("energy_export".into(), &inputs.energy_export);
-    for (name, power) in powers {
-        if power.invert {
-            options.insert(format!("{name}_invert"), Value::Bool(true));
-        }
-        for (what, value, plain) in [("scale", power.scale, 1.0), ("offset", power.offset, 0.0)] {
-            if value != plain {
-                options.insert(format!("{name}_{what}"), value.into());
-            }
-        }
-    }
+    let mut others = inputs.clone();
+    let set = lists(&mut others).filter_map(|(key, ids)| Some((key, listed(ids)?)));
+    options.extend(set);
     let place = match inputs.total_phase {
         TotalPhase::On(Phase::A) => None,
         TotalPhase::On(phase) => Some(phase.letter()),
@@ -70,65 +77,45 @@ pub fn inputs_of(options: &Map<String, Value>) -> Inputs {
         None | Some("") => Some(Vec::new()),
         Some(text) => entities(text),
     };
-    let ids = |key: &str| all(key).unwrap_or_default();
-    let number =
-        |key: String, plain: f64| options.get(&key).and_then(Value::as_f64).unwrap_or(plain);
     let power = |name: &str| -> Option<PowerInput> {
+        let value = |what: &str| options.get(&format!("{name}_{what}"));
+        let number = |what, plain| value(what).and_then(Value::as_f64).unwrap_or(plain);
+        let import = all(&format!("{name}_power"))?;
         let export = all(&format!("{name}_power_export"))?;
-        let import = ids(&format!("{name}_power"));
         (!import.is_empty()).then(|| PowerInput {
             import,
             export,
-            scale: number(format!("{name}_scale"), 1.0),
-            offset: number(format!("{name}_offset"), 0.0),
-            invert: options
-                .get(&format!("{name}_invert"))
-                .and_then(Value::as_bool)
-                .unwrap_or(false),
+            scale: number("scale", 1.0),
+            offset: number("offset", 0.0),
+            invert: value("invert").and_then(Value::as_bool).unwrap_or(false),
         })
     };
-    let each = |suffix: &str| Phase::ALL.map(|p| ids(&format!("{}_{suffix}", p.letter())));
     let total_phase = match options.get("total_phase").and_then(Value::as_str) {
         Some("b") => TotalPhase::On(Phase::B),
         Some("c") => TotalPhase::On(Phase::C),
         Some("split") => TotalPhase::Split,
         _ => TotalPhase::On(Phase::A),
     };
-    Inputs {
+    let mut inputs = Inputs {
         total: power("total"),
         total_phase,
         phases: Phase::ALL.map(|p| power(p.letter())),
-        voltage: each("volt"),
-        current: each("curr"),
-        pf: each("pf"),
-        n_current: ids("n_curr"),
-        frequency: ids("frequency"),
-        energy_import: ids("energy_import"),
-        energy_export: ids("energy_export"),
-        phase_energy_import: each("energy_import"),
-        phase_energy_export: each("energy_export"),
-        witnesses: Default::default(),
+        ..Inputs::none()
+    };
+    for (key, ids) in lists(&mut inputs) {
+        *ids = all(&key).unwrap_or_default();
     }
+    inputs
 }
 
 /// Whether an option says which power is read, or how.
 pub fn is_power(key: &str) -> bool {
-    let ends = ["_power", "_power_export", "_invert", "_scale", "_offset"];
-    key == "total_phase"
-        || (key != "target_offset"
-            && ["total", "a", "b", "c"]
-                .iter()
-                .any(|p| ends.iter().any(|end| key == format!("{p}{end}"))))
+    definitions::find(key).is_some_and(|def| def.group == Group::Power)
 }
 
 /// Whether an option names entities that feed a meter, or says how.
 pub fn is_input(key: &str) -> bool {
-    is_power(key)
-        || is_energy(key)
-        || key == "frequency"
-        || ["_volt", "_curr", "_pf"]
-            .iter()
-            .any(|end| key.ends_with(end))
+    definitions::find(key).is_some_and(Definition::feeds)
 }
 
 fn is_energy(key: &str) -> bool {
@@ -235,17 +222,14 @@ mod tests {
     fn over(chosen: Value, options: &Value, env: &[(&str, &str)]) -> Value {
         let env = env
             .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let resolved = load(&LoadInputs {
-            env,
+            env: env.collect(),
             ..LoadInputs::default().with_options(options.to_string())
         });
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
-        Value::Object(options_of(&laid(
-            &object(chosen),
-            &said(&resolved).unwrap(),
-        )))
+        let inputs = laid(&object(chosen), &said(&resolved).unwrap());
+        Value::Object(options_of(&inputs))
     }
 
     #[test]
@@ -292,13 +276,11 @@ mod tests {
 
     #[test]
     fn wrong_options_leave_nothing_to_choose_for() {
-        assert_eq!(
-            said(&load(&LoadInputs {
-                app: true,
-                ..LoadInputs::default().with_options(r#"{"total_invert": "maybe"}"#)
-            })),
-            None
-        );
+        let inputs = LoadInputs {
+            app: true,
+            ..LoadInputs::default().with_options(r#"{"total_invert": "maybe"}"#)
+        };
+        assert_eq!(said(&load(&inputs)), None);
     }
 
     #[test]
@@ -307,25 +289,18 @@ mod tests {
             json!({"total_power": "sensor.a, sensor._b"}),
             json!({"total_power": "sensor.a", "total_power_export": "sensor.b, sensor"}),
         ] {
-            assert_eq!(
-                inputs_of(&object(options.clone())),
-                Inputs::none(),
-                "{options}"
-            );
+            let inputs = inputs_of(&object(options.clone()));
+            assert_eq!(inputs, Inputs::none(), "{options}");
         }
     }
 
     #[test]
     fn inputs_are_the_same_after_being_options() {
-        let ids = |text: &str| {
-            text.split(' ')
-                .map(|id| id.parse().unwrap())
-                .collect::<Vec<_>>()
-        };
+        let ids = |text: &str| entities(text).unwrap();
         let mut inputs = Inputs::none();
         assert!(options_of(&inputs).is_empty());
         inputs.total = Some(PowerInput {
-            import: ids("sensor.a sensor.b"),
+            import: ids("sensor.a,sensor.b"),
             export: ids("sensor.c"),
             scale: 2.0,
             offset: -5.0,
@@ -336,10 +311,7 @@ mod tests {
         inputs.energy_import = ids("sensor.e");
         inputs.phase_energy_export[2] = ids("sensor.f");
         let options = options_of(&inputs);
-        assert_eq!(
-            options.get("total_power").and_then(Value::as_str),
-            Some("sensor.a,sensor.b")
-        );
+        assert_eq!(options["total_power"], "sensor.a,sensor.b");
         assert_eq!(inputs_of(&options), inputs);
     }
 
@@ -350,48 +322,34 @@ mod tests {
             differs: false,
         };
         let said = object(json!({"total_invert": true}));
-        let inputs = |setup: &Setup, named, said| {
-            Value::Object(options_of(&in_force(
-                setup,
-                &inputs_of(&object(named)),
-                said,
-            )))
-        };
-        assert_eq!(
-            inputs(&chosen, json!({}), Some(&said)),
-            json!({"total_power": "sensor.grid", "total_invert": true})
-        );
-        assert_eq!(
-            inputs(&chosen, json!({"a_power": "sensor.a"}), Some(&said)),
+        let laid_over = json!({"total_power": "sensor.grid", "total_invert": true});
+        let (named, volt) = (
             json!({"a_power": "sensor.a"}),
-            "named"
+            json!({"a_volt": "sensor.u"}),
         );
-        assert_eq!(inputs(&chosen, json!({}), None), json!({}), "wrong options");
-        for setup in [Setup::ByOptions, Setup::Searching, Setup::Nothing] {
-            assert_eq!(
-                inputs(&setup, json!({"a_volt": "sensor.u"}), Some(&said)),
-                json!({"a_volt": "sensor.u"}),
-                "the last power is gone"
-            );
+        for (setup, options, said, want) in [
+            (&chosen, json!({}), Some(&said), laid_over),
+            (&chosen, named.clone(), Some(&said), named),
+            // Options are wrong.
+            (&chosen, json!({}), None, json!({})),
+            // The last power is gone.
+            (&Setup::ByOptions, volt.clone(), Some(&said), volt.clone()),
+            (&Setup::Searching, volt.clone(), Some(&said), volt.clone()),
+            (&Setup::Nothing, volt.clone(), Some(&said), volt),
+        ] {
+            let inputs = in_force(setup, &inputs_of(&object(options)), said);
+            assert_eq!(Value::Object(options_of(&inputs)), want, "{setup:?}");
         }
     }
 
     #[test]
     fn what_was_kept_is_read_again() {
         let text = r#"{"total_power":"sensor.grid","energy_import":"sensor.in"}"#;
-        assert_eq!(
-            kept(Some(text)),
-            Some(object(serde_json::from_str(text).unwrap()))
-        );
-        assert_eq!(
-            [
-                None,
-                Some("{"),
-                Some("[]"),
-                Some(r#"{"a_volt":"sensor.u"}"#)
-            ]
-            .map(kept),
-            [const { None }; 4]
-        );
+        let options = object(serde_json::from_str(text).unwrap());
+        assert_eq!(kept(Some(text)), Some(options));
+        let no_power = r#"{"a_volt":"sensor.u"}"#;
+        for text in [None, Some("{"), Some("[]"), Some(no_power)] {
+            assert_eq!(kept(text), None, "{text:?}");
+        }
     }
 }

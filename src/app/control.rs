@@ -115,11 +115,11 @@ pub fn with_profiles(store: &Store, meter: &str, control: &ControlSettings) -> C
     }
     let mut named = ReaderProfiles::clone(&control.profiles);
     // Of networks that are as narrow the last one counts.
-    named.by_address.extend(
-        given
-            .iter()
-            .filter_map(|(ip, given)| Some((IpNet::from(*ip), profiles::find(&given.profile)?))),
-    );
+    let found = |(ip, given): (IpAddr, Given)| {
+        let profile = profiles::find(&given.profile)?;
+        Some((IpNet::from(ip), profile))
+    };
+    named.by_address.extend(given.into_iter().filter_map(found));
     ControlSettings {
         profiles: Arc::new(named),
         ..control.clone()
@@ -321,12 +321,12 @@ mod tests {
         assert_eq!(offset(&store, "", 0.0), 0.0, "and so is this");
 
         let ip = IpAddr::from([192, 0, 2, 7]);
-        let named = |key: &str| ReaderProfiles {
-            by_address: profiles::find(key)
-                .map(|profile| (IpNet::from(ip), profile))
-                .into_iter()
-                .collect(),
-            ..ReaderProfiles::default()
+        let named = |key: &str| {
+            let profile = profiles::find(key).into_iter();
+            ReaderProfiles {
+                by_address: profile.map(|profile| (IpNet::from(ip), profile)).collect(),
+                ..ReaderProfiles::default()
+            }
         };
         let wanted = BTreeMap::from([(ip, Some("evcc".to_owned()))]);
         let all = changed_profiles(&store, "", &named(""), &wanted).unwrap();
@@ -341,29 +341,20 @@ mod tests {
     fn shares_of_single_readers_lie_over_the_options() {
         let ip = |n| IpAddr::from([192, 0, 2, n]);
         let shares = BTreeMap::from([(ip(7), 0.5)]);
-        let of = |mut channels: ChannelSettings, named: &[(&str, f64)], enable| {
-            channels.scaling.enable = enable;
-            channels.scaling.shares = named
+        let of = |named: &[(&str, f64)], enable| {
+            let mut channels = ChannelSettings::default();
+            let named = named
                 .iter()
-                .map(|(net, share)| (net.parse().unwrap(), *share))
-                .collect();
+                .map(|(net, share)| (net.parse().unwrap(), *share));
+            (channels.scaling.enable, channels.scaling.shares) = (enable, named.collect());
             let scaling = with_shares(channels, &shares).scaling;
-            [7, 8].map(|n| {
-                scaling
-                    .enable
-                    .then(|| consumers::sharing::named_share(ip(n), &scaling))
-                    .flatten()
-            })
+            let share = |n| consumers::sharing::named_share(ip(n), &scaling);
+            [7, 8].map(|n| share(n).filter(|_| scaling.enable))
         };
-        let plain = ChannelSettings::default;
-        assert_eq!(of(plain(), &[], false), [Some(0.5), None]);
+        assert_eq!(of(&[], false), [Some(0.5), None]);
         let named = [("192.0.2.0/24", 0.1), ("192.0.2.7/32", 0.2)];
-        assert_eq!(of(plain(), &named, true), [Some(0.5), Some(0.1)]);
-        assert_eq!(of(plain(), &named, false), [Some(0.5), None]);
-        assert_eq!(
-            of(plain(), &[], true),
-            [None, None],
-            "by the number of readers"
-        );
+        assert_eq!(of(&named, true), [Some(0.5), Some(0.1)]);
+        assert_eq!(of(&named, false), [Some(0.5), None]);
+        assert_eq!(of(&[], true), [None, None], "by the number of readers");
     }
 }

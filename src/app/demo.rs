@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket as StdUdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket as StdUdpSocket},
     time::Duration,
 };
 
@@ -11,7 +11,10 @@ use tokio::{net::UdpSocket, runtime::Handle};
 use tracing::{debug, info, warn};
 
 use config::{LoadInputs, Resolved, Settings, SourceKind};
-use meter::{Counter, Electric, Energy, MinuteBuilder};
+use meter::{
+    Counter, Electric, Energy, MinuteBuilder,
+    records::{Block, Records},
+};
 use source::demo::{Battery, Household, HouseholdMoment, SharedBattery, offset_here};
 use store::{MeterRow, Price, Store};
 use vocab::Clock;
@@ -138,11 +141,9 @@ pub fn invent_past(
         return Ok(());
     }
     let until = clock.now().unix_s().div_euclid(MINUTE) * MINUTE;
-    let blocks =
-        meter::records::Records::blocks(&store.records(""), 0).map_err(|e| e.to_string())?;
-    let recorded = blocks
-        .last()
-        .map_or(0, |block| block.ts + i64::from(block.records) * MINUTE);
+    let blocks = store.records("").blocks(0).map_err(|e| e.to_string())?;
+    let end = |block: &Block| block.ts + i64::from(block.records) * MINUTE;
+    let recorded = blocks.last().map_or(0, end);
     let from = recorded.max(until - i64::from(days) * DAY);
     if until - from < GAP {
         return Ok(());
@@ -279,9 +280,9 @@ pub async fn follow(shared: Shared, battery: SharedBattery) {
 /// from 127.0.0.1 only looks. Where the machine has no such address or another demo has the port,
 /// the next best.
 async fn own_socket(meter: SocketAddr) -> std::io::Result<UdpSocket> {
-    let any = match meter {
-        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::V6(_) => SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, 0)),
+    let any: IpAddr = match meter {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     if meter.is_ipv4() && meter.ip().is_loopback() {
         for port in [MARSTEK_PORT, 0] {
@@ -290,7 +291,7 @@ async fn own_socket(meter: SocketAddr) -> std::io::Result<UdpSocket> {
             }
         }
     }
-    UdpSocket::bind(any).await
+    UdpSocket::bind((any, 0)).await
 }
 
 /// `total_act_power` of the meter, W.
@@ -326,10 +327,9 @@ mod tests {
     fn settings(options: &[(&str, &str)], dir: &std::path::Path) -> Resolved {
         let args = options
             .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
+            .map(|(key, value)| ((*key).into(), (*value).into()));
         load(&LoadInputs {
-            args,
+            args: args.collect(),
             data_dir: dir.into(),
             ..LoadInputs::default()
         })
@@ -338,26 +338,19 @@ mod tests {
     #[test]
     fn the_past_is_in_samples_minutes_quarters_and_counters_alike() {
         let dir = tempfile::tempdir().unwrap();
-        let resolved = settings(
-            &[("source", "demo"), ("demo_history_days", "1")],
-            dir.path(),
-        );
+        let options = [("source", "demo"), ("demo_history_days", "1")];
+        let settings = settings(&options, dir.path()).settings;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        let thread = runtime.handle();
-        let opened = store::open(&resolved.settings.store, Arc::clone(&clock));
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.unwrap();
+        let opened = store::open(&settings.store, Arc::clone(&clock));
         let mut rows = opened.restored.meters;
         let now = clock.now().unix_s();
-        invent_past(
-            &resolved.settings,
-            &opened.store,
-            &mut rows,
-            &*clock,
-            thread,
-        )
-        .unwrap();
+        let invent = |rows: &mut BTreeMap<_, _>| {
+            let (store, thread) = (&opened.store, runtime.handle());
+            invent_past(&settings, store, rows, &*clock, thread).unwrap();
+        };
+        invent(&mut rows);
         let energy = rows[""].energy;
         let minutes = opened.store.minutes(now - 2 * DAY, now + MINUTE).unwrap();
         assert!((1438..=1441).contains(&minutes.len()), "{}", minutes.len());
@@ -379,16 +372,9 @@ mod tests {
         let prices = opened.store.prices().unwrap();
         assert_eq!(prices.into_iter().collect::<Vec<_>>(), [(0, PRICE)]);
         // It is there already.
-        invent_past(
-            &resolved.settings,
-            &opened.store,
-            &mut rows,
-            &*clock,
-            thread,
-        )
-        .unwrap();
+        invent(&mut rows);
         assert_eq!(rows[""].energy, energy);
-        thread.block_on(opened.store.close()).unwrap();
+        runtime.block_on(opened.store.close()).unwrap();
     }
 
     #[test]
@@ -397,10 +383,8 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         assert_ne!(next_free(port, tcp_is_free), Some(port));
-        let named = settings(
-            &[("source", "demo"), ("http_port", &port.to_string())],
-            dir.path(),
-        );
+        let options = [("source", "demo"), ("http_port", &port.to_string())];
+        let named = settings(&options, dir.path());
         let mut inputs = LoadInputs::default();
         find_ports(&mut inputs, &named);
         assert!(!inputs.demo_ports.contains_key("http_port"));

@@ -35,19 +35,15 @@ pub(super) fn questions(
             all.push((side, question));
         }
     };
-    let phases: Vec<_> = inputs.phases.iter().flatten().cloned().collect();
-    let house = inputs.total.clone().map_or(phases, |total| vec![total]);
-    let (by_phase_in, by_phase_out) = (
-        inputs.phase_energy_import.concat(),
-        inputs.phase_energy_export.concat(),
-    );
-    if !(inputs.energy_import.is_empty() && inputs.energy_export.is_empty()) {
-        put(
-            Side::House,
-            house,
-            inputs.energy_import.clone(),
-            inputs.energy_export.clone(),
-        );
+    let house = match &inputs.total {
+        Some(total) => vec![total.clone()],
+        None => inputs.phases.iter().flatten().cloned().collect(),
+    };
+    let by_phase_in = inputs.phase_energy_import.concat();
+    let by_phase_out = inputs.phase_energy_export.concat();
+    let (own_in, own_out) = (&inputs.energy_import, &inputs.energy_export);
+    if !(own_in.is_empty() && own_out.is_empty()) {
+        put(Side::House, house, own_in.clone(), own_out.clone());
     } else if by_phase_in.is_empty() && by_phase_out.is_empty() {
         put(Side::House, house, import.to_vec(), export.to_vec());
     } else if inputs.total.is_some() {
@@ -55,12 +51,9 @@ pub(super) fn questions(
     } else {
         for i in 0..3 {
             let power = inputs.phases[i].iter().cloned().collect();
-            put(
-                Side::Phase(i),
-                power,
-                inputs.phase_energy_import[i].clone(),
-                inputs.phase_energy_export[i].clone(),
-            );
+            let import = inputs.phase_energy_import[i].clone();
+            let export = inputs.phase_energy_export[i].clone();
+            put(Side::Phase(i), power, import, export);
         }
     }
     all
@@ -113,7 +106,7 @@ pub(super) fn counters_of(question: &Question) -> Counters {
 pub(super) fn words(power: &[PowerInput], evidence: &Evidence, counters: &Counters) -> Reason {
     let power: Vec<&str> = power
         .iter()
-        .flat_map(|p| p.import.iter().chain(&p.export))
+        .flat_map(PowerInput::entities)
         .map(|id| &**id)
         .collect();
     contradiction(&power.join("+"), evidence, counters)
@@ -131,15 +124,10 @@ pub async fn refuse_contradicted(
     let (_, question) = questions(inputs, &found.energy_import, &found.energy_export)
         .into_iter()
         .find(|(side, _)| *side == Side::House)?;
-    let verdict = recorded(
-        shared.source(),
-        &shared.access,
-        std::slice::from_ref(&question),
-        false,
-        now,
-    )
-    .await
-    .pop()?;
+    let (source, one) = (shared.source(), std::slice::from_ref(&question));
+    let verdict = recorded(source, &shared.access, one, false, now)
+        .await
+        .pop()?;
     let evidence = verdict.contradiction()?;
     let line = words(&question.power, evidence, &counters_of(&question));
     found.grid = None;

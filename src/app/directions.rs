@@ -12,7 +12,7 @@ use super::{
 };
 use config::Inputs;
 use meter::witness::Side;
-use source::{discover::discover, recorded::Question};
+use source::{HaFacts, discover::discover, recorded::Question};
 use vocab::EntityId;
 
 /// Between two looks at the recorder, which has a new row each 5 minutes.
@@ -41,13 +41,8 @@ impl Directions {
         let mut asked: Vec<Inputs> = Vec::new();
         let mut last = Duration::ZERO;
         loop {
-            if self
-                .shared
-                .facts
-                .wait_for(|facts| facts.state.as_deref() == Some("RUNNING"))
-                .await
-                .is_err()
-            {
+            let facts = &mut self.shared.facts;
+            if facts.wait_for(HaFacts::is_running).await.is_err() {
                 return std::future::pending().await;
             }
             let inputs: Vec<Inputs> = self.meters.iter().map(Running::inputs).collect();

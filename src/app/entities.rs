@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 pub use self::home::Entities;
 use self::home::Page;
+use super::{kept, running::Running};
 use dashboard::owner::{Owner, Steer};
 use transport::{
     ListenerState,
@@ -149,15 +150,14 @@ impl Entities {
         let supervisor = self.supervisor.as_ref().ok_or(Why::NoBroker)?;
         match supervisor.mqtt_service().await {
             Ok(Some(service)) => {
-                let security = if service.ssl {
-                    Security::Tls
-                } else {
-                    Security::Plain
-                };
                 let server = Server {
                     host: service.host,
                     port: service.port,
-                    security,
+                    security: if service.ssl {
+                        Security::Tls
+                    } else {
+                        Security::Plain
+                    },
                 };
                 Ok(of(server, service.username, service.password))
             }
@@ -186,9 +186,8 @@ impl Entities {
             why = self.talk(&mut link, &out) => Some(why.unwrap_or(Closed::TakesNoMore)),
         };
         if why.is_none() {
-            let _ = out
-                .publish(&availability(self.first()), OFFLINE, true)
-                .await;
+            let presence = availability(self.first());
+            let _ = out.publish(&presence, OFFLINE, true).await;
             link.close().await;
         }
         why
@@ -199,8 +198,8 @@ impl Entities {
         let mut filters = commands();
         filters.extend([BIRTH_TOPIC.to_owned(), announced(&node(self.first()))]);
         out.subscribe(filters).await?;
-        out.publish(&availability(self.first()), ONLINE, true)
-            .await?;
+        let presence = availability(self.first());
+        out.publish(&presence, ONLINE, true).await?;
         let page = self.page(link.local).await;
         let mut told = Told::new();
         let mut second = interval(Duration::from_secs(1));
@@ -242,11 +241,8 @@ impl Entities {
     }
 
     async fn carry_out(&self, mac: &str, asked: Command) {
-        let Some(index) = self
-            .meters
-            .iter()
-            .position(|m| m.identity.mac.eq_ignore_ascii_case(mac))
-        else {
+        let is = |m: &Running| m.identity.mac.eq_ignore_ascii_case(mac);
+        let Some(index) = self.meters.iter().position(is) else {
             return;
         };
         let reader = |key: &str| {
@@ -286,8 +282,7 @@ impl Entities {
 
     /// The first meter's MAC of an earlier run, where it was another.
     fn old_name(&self) -> Option<String> {
-        let kept = self.shared.store.get_state(ANNOUNCED)?;
-        let mac: String = serde_json::from_str(&kept).ok()?;
+        let mac: String = kept::get(&self.shared.store, ANNOUNCED)?;
         (!mac.eq_ignore_ascii_case(self.first())).then_some(mac)
     }
 
@@ -299,8 +294,7 @@ impl Entities {
         {
             return Ok(());
         }
-        let name = serde_json::to_string(self.first()).unwrap_or_default();
-        self.shared.store.put_state(ANNOUNCED, &name);
+        kept::put(&self.shared.store, ANNOUNCED, &self.first());
         Ok(())
     }
 
@@ -342,8 +336,8 @@ impl Entities {
     async fn take_back(&self, link: &mut Link, first: &str) -> Result<bool, Gone> {
         let out = link.publisher();
         let presence = availability(first);
-        out.subscribe(vec![announced(&node(first)), presence.clone()])
-            .await?;
+        let filters = vec![announced(&node(first)), presence.clone()];
+        out.subscribe(filters).await?;
         let mut told = Told::new();
         let until = Instant::now() + RECALLING;
         while let Ok(message) = tokio::time::timeout_at(until, link.next()).await {

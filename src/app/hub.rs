@@ -13,22 +13,27 @@ use tracing::{Instrument, info, warn};
 
 use super::{
     meter_task::Command,
+    shared::Shared,
     vitals::{held, locked},
 };
 use config::{ChannelSettings, MeterSettings};
 use device::{DeviceState, Effect, Setting};
 use store::Store;
 use transport::{Boot, GroundOwner, Hub};
-use vocab::{Clock, DeviceId};
+use vocab::DeviceId;
 
 /// One meter's hub.
 pub struct MeterHub {
-    key: String,
-    commands: mpsc::Sender<Command>,
-    store: Store,
-    kept: Mutex<Kept>,
-    ground: GroundOwner,
-    clock: Arc<dyn Clock>,
+    /// Row of the store: empty for the first meter, else its name.
+    pub key: String,
+    /// To its task.
+    pub commands: mpsc::Sender<Command>,
+    /// What the device keeps, which is in force on `ground` already.
+    pub kept: Mutex<Kept>,
+    /// What its channels answer from.
+    pub ground: GroundOwner,
+    /// What all parts share.
+    pub shared: Shared,
 }
 
 /// The state as the device keeps it, and what options lay over it.
@@ -83,11 +88,8 @@ impl Kept {
 
     /// The state under the options: what the device shows.
     pub fn in_force(&self) -> DeviceState {
-        self.state.under(
-            &self.options.meter,
-            &self.options.channels,
-            &self.options.device_id,
-        )
+        let of = &self.options;
+        self.state.under(&of.meter, &of.channels, &of.device_id)
     }
 
     /// Takes out what the options make worthless; tells whether there was something.
@@ -99,10 +101,8 @@ impl Kept {
         } else if self.state.locked {
             warn!("{}", locked());
         }
-        if let Some(why) = self
-            .state
-            .drop_dead_password(by_option, &self.options.device_id)
-        {
+        let id = &self.options.device_id;
+        if let Some(why) = self.state.drop_dead_password(by_option, id) {
             warn!("{why}");
         }
         self.state != before
@@ -110,31 +110,12 @@ impl Kept {
 }
 
 impl MeterHub {
-    /// A hub over what the store kept, which is in force on `ground` already.
-    pub fn new(
-        key: &str,
-        commands: mpsc::Sender<Command>,
-        store: Store,
-        kept: Kept,
-        ground: GroundOwner,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
-            key: key.to_owned(),
-            commands,
-            store,
-            kept: Mutex::new(kept),
-            ground,
-            clock,
-        }
-    }
-
     /// Other options are laid over the kept state.
     pub fn set_options(&self, options: Options) {
         let mut kept = held(&self.kept);
         kept.options = options;
         if kept.settle() {
-            keep(&self.store, &self.key, &kept.state);
+            keep(&self.shared.store, &self.key, &kept.state);
         }
         self.publish(&kept);
     }
@@ -149,10 +130,11 @@ impl MeterHub {
         kept.state = kept.state.with(setting);
         if matches!(setting, Setting::KvsSet(..) | Setting::KvsDelete(_)) {
             if let Some(text) = text(&kept.state) {
-                self.store.put_state_often(&state_key(&self.key), &text);
+                let key = state_key(&self.key);
+                self.shared.store.put_state_often(&key, &text);
             }
         } else {
-            keep(&self.store, &self.key, &kept.state);
+            keep(&self.shared.store, &self.key, &kept.state);
         }
         self.publish(&kept);
     }
@@ -166,7 +148,7 @@ impl MeterHub {
 
     fn reboot(&self, delay: Duration) {
         let ground = self.ground.clone();
-        let clock = Arc::clone(&self.clock);
+        let clock = Arc::clone(&self.shared.clock);
         {
             // Not kept over a restart of the process: that is a power-on again.
             let mut kept = held(&self.kept);
@@ -198,11 +180,8 @@ fn keep(store: &Store, meter: &str, state: &DeviceState) {
             kvs: BTreeMap::new(),
             ..state.clone()
         };
-        store.put_vital_state(
-            &state_key(meter),
-            &text,
-            &self::text(&vital).unwrap_or_default(),
-        );
+        let vital = self::text(&vital).unwrap_or_default();
+        store.put_vital_state(&state_key(meter), &text, &vital);
     }
 }
 
@@ -215,9 +194,8 @@ fn text(state: &DeviceState) -> Option<String> {
 impl Hub for MeterHub {
     fn apply(&self, effects: Vec<Effect>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            let kept = effects
-                .iter()
-                .any(|effect| !matches!(effect, Effect::Reboot { .. }));
+            let is_kept = |effect: &Effect| !matches!(effect, Effect::Reboot { .. });
+            let kept = effects.iter().any(is_kept);
             for effect in effects {
                 match effect {
                     Effect::ResetCounters => self.tell(Command::Reset).await,
@@ -230,7 +208,7 @@ impl Hub for MeterHub {
             }
             // Whoever is answered may cut the power.
             if kept {
-                self.store.saved().await;
+                self.shared.store.saved().await;
             }
         })
     }

@@ -31,26 +31,15 @@ pub fn of(
     stored: &BTreeMap<String, MeterRow>,
     in_memory: bool,
 ) -> (Identity, Vec<Reason>) {
-    let new = || {
-        if in_memory {
-            fallback_mac(key)
-        } else {
-            fresh(key)
-        }
-    };
-    let mac = known_mac(key, settings, stored).unwrap_or_else(new);
+    let new = if in_memory { fallback_mac } else { fresh };
+    let mac = known_mac(key, settings, stored).unwrap_or_else(|| new(key));
     let (identity, errors) = Identity::with_own_values(&settings.identity, &mac);
     for remark in Identity::remarks(&settings.identity) {
         tracing::warn!("{remark}");
     }
     let mut problems: Vec<Reason> = errors.into_iter().map(Reason::from).collect();
-    let kept = stored
-        .get(key)
-        .map(|row| row.mac.as_str())
-        .filter(|mac| !mac.is_empty());
-    if let Some(kept) =
-        kept.filter(|kept| settings.identity.mac.is_none() && Mac::parse(kept).is_none())
-    {
+    let kept = stored.get(key).map_or("", |row| &row.mac);
+    if !kept.is_empty() && settings.identity.mac.is_none() && Mac::parse(kept).is_none() {
         let value = Quoted(kept.chars().take(40).collect::<String>().into());
         let id = identity.id.as_str().into();
         problems.push(Wrong::MacReplaced { value, id }.into());
@@ -76,6 +65,13 @@ mod tests {
     #[test]
     fn a_mac_that_was_kept_and_is_none_is_replaced_and_named() {
         let settings = Settings::default().meters.remove(0);
+        let of = |mac: &str| {
+            let row = MeterRow {
+                mac: mac.into(),
+                ..MeterRow::default()
+            };
+            super::of("", &settings, &[(String::new(), row)].into(), false)
+        };
         for kept in [
             "000000000000",
             "ffffffffffff",
@@ -84,25 +80,14 @@ mod tests {
             "\u{202e}\0",
             &"A".repeat(5000),
         ] {
-            let row = MeterRow {
-                mac: kept.into(),
-                ..MeterRow::default()
-            };
-            let stored = [(String::new(), row)].into();
-            let (identity, problems) = of("", &settings, &stored, false);
+            let (identity, problems) = of(kept);
             assert_ne!(identity.mac.as_str(), kept);
             assert_eq!(problems.len(), 1, "{problems:?}");
-            assert!(
-                problems[0].to_string().contains(&*identity.id),
-                "{problems:?}"
-            );
-            assert_eq!(problems[0].to_string().lines().count(), 1, "{problems:?}");
+            let line = problems[0].to_string();
+            assert!(line.contains(&*identity.id), "{line}");
+            assert_eq!(line.lines().count(), 1, "{line}");
         }
-        let row = MeterRow {
-            mac: "02AABBCCDDEE".into(),
-            ..MeterRow::default()
-        };
-        let (identity, problems) = of("", &settings, &[(String::new(), row)].into(), false);
+        let (identity, problems) = of("02AABBCCDDEE");
         assert_eq!(identity.id.as_str(), "shellypro3em-02aabbccddee");
         assert_eq!(problems, Vec::new());
     }

@@ -6,10 +6,9 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{control::Pause, forecasting::feed::Feed, vitals::Health};
+use super::{control::Pause, forecasting::feed::Feed, shared::Shared};
 use config::MeterSettings;
 use device::{AtZero, View};
 use meter::{
@@ -17,10 +16,10 @@ use meter::{
     direction::{Counters, SignVerdict},
     witness::Side,
 };
-use store::{Import, MeterRow, Run, Store};
+use store::{Import, MeterRow, Run};
 use transport::GroundOwner;
 use vocab::reason::{Input, Reason};
-use vocab::{Clock, EntityId, Now, PauseKind, SourceEvent};
+use vocab::{EntityId, Now, PauseKind, SourceEvent};
 
 /// What the rest of the process may ask of a meter. The sender is told when it took effect.
 pub enum Command {
@@ -105,18 +104,12 @@ pub struct MeterTask {
     pub measured: watch::Sender<Arc<Snapshot>>,
     /// Whether readers are told something else, and what.
     pub pause: Arc<watch::Sender<Option<Pause>>>,
-    /// Rows go there.
-    pub store: Store,
-    /// What is wrong with the inputs goes there.
-    pub health: Health,
     /// Whether this meter's total is sampled.
     pub sampling: Option<Sampling>,
     /// What is under way.
     pub flow: Flow,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// The end.
-    pub stop: CancellationToken,
+    /// What all parts share.
+    pub shared: Shared,
 }
 
 impl MeterTask {
@@ -124,12 +117,12 @@ impl MeterTask {
     pub async fn run(mut self) {
         let mut second = interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut kept = self.store.kept();
+        let mut kept = self.shared.store.kept();
         let mut pausing = self.pause.subscribe();
         loop {
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => break,
+                () = self.shared.stop.cancelled() => break,
                 () = sleep_until(self.flow.due.unwrap_or_else(Instant::now)), if self.flow.due.is_some() => self.publish(),
                 Some((now, event)) = self.events.recv() => match self.meter.apply(&event, now) {
                     Changed::No => {}
@@ -159,7 +152,7 @@ impl MeterTask {
                     self.publish();
                 }
                 _ = second.tick() => {
-                    let now = self.clock.now();
+                    let now = self.shared.clock.now();
                     let over = |pause: &Option<Pause>| pause.and_then(|p| p.until).is_some_and(|until| until <= now.mono);
                     self.pause.send_if_modified(|pause| over(pause) && pause.take().is_some());
                     let ticked = self.meter.tick(now);
@@ -167,13 +160,13 @@ impl MeterTask {
                         && let Some(ts) = sampling.due(now)
                         && let Some(w) = ticked.total()
                     {
-                        self.store.sample(ts, w);
+                        self.shared.store.sample(ts, w);
                         if let Some(feed) = &sampling.feed {
                             feed.sample(ts, w);
                         }
                     }
                     if let Some(minute) = ticked.minute {
-                        self.store.minute(&self.key, minute);
+                        self.shared.store.minute(&self.key, minute);
                         // One that is still not kept a minute later is not waited for.
                         let before = self.flow.waiting.replace(Arc::new(minute));
                         self.flow.record = before.or(self.flow.record.take());
@@ -184,20 +177,17 @@ impl MeterTask {
                 }
             }
         }
-        let now = self.clock.now();
+        let now = self.shared.clock.now();
         for minute in self.meter.finish(now) {
-            self.store.minute(&self.key, minute);
+            self.shared.store.minute(&self.key, minute);
         }
         // From here on nothing more is served: a stop in order leaves no reserve, unless an earlier
         // one had it served already.
-        let row = self.row();
-        self.store.put_counters(
-            &self.key,
-            MeterRow {
-                reserve: self.meter.ledger().ahead(),
-                ..row
-            },
-        );
+        let row = MeterRow {
+            reserve: self.meter.ledger().ahead(),
+            ..self.row()
+        };
+        self.shared.store.put_counters(&self.key, row);
     }
 
     fn tell_health(&self) {
@@ -205,12 +195,12 @@ impl MeterTask {
         if let Some(pause) = *self.pause.borrow() {
             lines.insert(0, paused(pause.kind).into());
         }
-        self.health.set_meter(&self.key, lines);
+        self.shared.health.set_meter(&self.key, lines);
     }
 
     fn publish(&mut self) {
         let record = self.flow.record.as_ref();
-        let snapshot = Arc::new(self.meter.snapshot(self.clock.now()));
+        let snapshot = Arc::new(self.meter.snapshot(self.shared.clock.now()));
         self.measured.send_replace(Arc::clone(&snapshot));
         let pause = *self.pause.borrow();
         let view = match pause {
@@ -231,7 +221,7 @@ impl MeterTask {
     /// What the store has kept may be served; tells whether that is news.
     fn kept(&mut self, run: &Run) -> bool {
         if let Some(limit) = &run.limit {
-            self.meter.kept(*limit, run.resets, self.clock.now());
+            self.meter.kept(*limit, run.resets, self.shared.clock.now());
         }
         let kept = self.flow.waiting.take_if(|minute| minute.ts <= run.minute);
         self.flow.record = kept.or(self.flow.record.take());
@@ -239,7 +229,7 @@ impl MeterTask {
     }
 
     fn carry_out(&mut self, command: Command) {
-        let now = self.clock.now();
+        let now = self.shared.clock.now();
         match command {
             Command::Reset(done) => {
                 self.reset(now);
@@ -254,17 +244,14 @@ impl MeterTask {
                     let one = |t: &Taken| {
                         format!("{} = {} Wh from {}", t.key, t.wh, t.entities.join(", "))
                     };
-                    let all: Vec<String> = taken.iter().map(one).collect();
-                    info!(
-                        "energy counters were taken from the energy entities: {}",
-                        all.join("; ")
-                    );
+                    let all = taken.iter().map(one).collect::<Vec<_>>().join("; ");
+                    info!("energy counters were taken from the energy entities: {all}");
                 }
                 let _ = reply.send(taken);
             }
             Command::DeleteAll(done) => {
                 self.reset(now);
-                self.store.delete_records(&self.key);
+                self.shared.store.delete_records(&self.key);
                 info!("energy counters were reset and the minute records deleted");
                 let _ = done.send(());
             }
@@ -276,7 +263,9 @@ impl MeterTask {
             Command::Block(reason) => self.meter.block(&reason, now),
             Command::Add(import) => {
                 self.meter.take(import.energy, now);
-                self.store.import_done(&import, &self.key, self.row());
+                self.shared
+                    .store
+                    .import_done(&import, &self.key, self.row());
                 info!("the original's counters and samples were taken over");
             }
             Command::Recorded(side, verdict, counters) => {
@@ -317,7 +306,7 @@ impl MeterTask {
     }
 
     fn keep_counters(&self) {
-        self.store.put_counters(&self.key, self.row());
+        self.shared.store.put_counters(&self.key, self.row());
     }
 }
 
@@ -381,10 +370,7 @@ mod tests {
         let text = format!(
             r#"{{"total_power": "sensor.p", "energy_import": "sensor.e", "energy_source": "{mode}"}}"#
         );
-        let resolved = load(&LoadInputs {
-            data_dir: "/data".into(),
-            ..LoadInputs::default().with_options(text)
-        });
+        let resolved = load(&LoadInputs::of_options(&text));
         assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
         let at = |secs| Now {
             mono: Duration::from_secs(secs),
@@ -397,13 +383,11 @@ mod tests {
             unit: Some(unit.into()),
             age: Some(Duration::ZERO),
         };
-        meter.apply(
-            &SourceEvent::Readings(vec![
-                reading("sensor.p", "3600", "W"),
-                reading("sensor.e", said, "kWh"),
-            ]),
-            at(1),
-        );
+        let readings = vec![
+            reading("sensor.p", "3600", "W"),
+            reading("sensor.e", said, "kWh"),
+        ];
+        meter.apply(&SourceEvent::Readings(readings), at(1));
         meter.apply(&SourceEvent::Link(Link::Up), at(1));
         for second in 2..=31 {
             meter.tick(at(second));
@@ -463,18 +447,17 @@ mod tests {
 
     #[test]
     fn each_step_has_its_sample_however_the_beat_lies() {
-        assert_eq!(stamps(2, &[101.3, 102.3, 103.3, 104.3]), [102, 104]);
         // The beat lies on the border of the clock's seconds: some come before it, some after.
-        assert_eq!(
-            stamps(2, &[101.999, 103.001, 103.999, 105.001, 105.999, 107.001]),
-            [102, 104, 106]
-        );
-        assert_eq!(stamps(1, &[101.3, 102.3]), [101, 102]);
-        assert_eq!(
-            stamps(7, &[101.3, 104.9, 105.001, 105.9, 112.2]),
-            [105, 112]
-        );
-        // A jump of the clock, either way, is another step.
-        assert_eq!(stamps(2, &[102.3, 4000.3, 103.3]), [102, 4000, 102]);
+        let on_the_border = [101.999, 103.001, 103.999, 105.001, 105.999, 107.001];
+        for (step, seconds, samples) in [
+            (2, &[101.3, 102.3, 103.3, 104.3][..], &[102, 104][..]),
+            (2, &on_the_border, &[102, 104, 106]),
+            (1, &[101.3, 102.3], &[101, 102]),
+            (7, &[101.3, 104.9, 105.001, 105.9, 112.2], &[105, 112]),
+            // A jump of the clock, either way, is another step.
+            (2, &[102.3, 4000.3, 103.3], &[102, 4000, 102]),
+        ] {
+            assert_eq!(stamps(step, seconds), samples);
+        }
     }
 }

@@ -37,26 +37,16 @@ pub struct Notify {
 
 /// Letters, digits and `_` only, and no longer than needed.
 fn slug(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '_'
-            }
-        })
-        .take(64)
-        .collect()
+    let text: String = text.chars().take(64).collect();
+    let text = text.to_ascii_lowercase();
+    text.replace(|c: char| !c.is_ascii_alphanumeric(), "_")
 }
 
 fn id(mac: &str, entry: &Entry) -> String {
     let subject = &entry.subject;
     let parts = [mac, subject.kind.name(), &subject.meter, &subject.which];
-    let all: Vec<String> = parts
-        .iter()
-        .filter(|p| !p.is_empty())
-        .map(|p| slug(p))
-        .collect();
+    let parts = parts.into_iter().filter(|part| !part.is_empty());
+    let all: Vec<String> = parts.map(slug).collect();
     format!("virtual_shelly_{}", all.join("_"))
 }
 
@@ -78,27 +68,19 @@ impl Notify {
                 _ = second.tick() => {}
             }
             let now = Instant::now();
-            let running = self.shared.facts.borrow_and_update().state.as_deref() == Some("RUNNING");
+            let running = self.shared.facts.borrow_and_update().is_running();
             up = if running { up.or(Some(now)) } else { None };
             forgot |= !running;
-            let open: Vec<Entry> = self
-                .watched
-                .borrow_and_update()
-                .open
-                .iter()
-                .filter(|e| matches!(e.subject.kind, Kind::NoReading | Kind::Silent | Kind::Port))
-                .cloned()
-                .collect();
+            let mut open: Vec<Entry> = self.watched.borrow_and_update().open.clone();
+            open.retain(|e| matches!(e.subject.kind, Kind::NoReading | Kind::Silent | Kind::Port));
             first.retain(|id, _| open.iter().any(|e| e.id == *id));
             for entry in &open {
                 first.entry(entry.id).or_insert(now);
             }
             let lasts = |e: &Entry| first.get(&e.id).is_some_and(|at| now - *at >= LASTS);
-            let lasting: BTreeMap<String, Entry> = open
-                .into_iter()
-                .filter(lasts)
-                .map(|entry| (id(&self.mac, &entry), entry))
-                .collect();
+            let lasting = open.into_iter().filter(lasts);
+            let lasting = lasting.map(|entry| (id(&self.mac, &entry), entry));
+            let lasting: BTreeMap<String, Entry> = lasting.collect();
             let differs = told.keys().ne(lasting.keys()) || (forgot && !lasting.is_empty());
             if !differs || now < due || up.is_none_or(|at| now - at < LASTS) {
                 continue;
@@ -111,10 +93,8 @@ impl Notify {
             if self.tell(coming, going.clone(), PATIENCE).await {
                 forgot = false;
                 for key in going {
-                    info!(
-                        "the notification in Home Assistant about it is taken back: {}",
-                        told.remove(&key).unwrap_or_default()
-                    );
+                    let line = told.remove(&key).unwrap_or_default();
+                    info!("the notification in Home Assistant about it is taken back: {line}");
                 }
                 for (key, entry) in lasting {
                     told.entry(key).or_insert_with(|| {
@@ -152,19 +132,12 @@ impl Notify {
             let dismiss = going.iter().map(|id| Notice::Dismiss { id: id.clone() });
             dismiss.chain(coming.iter().map(make)).collect()
         };
-        match timeout(
-            patience,
-            tell(self.shared.source(), &self.shared.access, words),
-        )
-        .await
-        {
-            Ok(Ok(())) => true,
-            Ok(Err(why)) => {
-                debug!(error = %why, "Home Assistant cannot be notified");
-                false
-            }
-            Err(_) => false,
+        let telling = tell(self.shared.source(), &self.shared.access, words);
+        let told = timeout(patience, telling).await;
+        if let Ok(Err(why)) = &told {
+            debug!(error = %why, "Home Assistant cannot be notified");
         }
+        matches!(told, Ok(Ok(())))
     }
 }
 

@@ -145,13 +145,8 @@ pub fn to_entities(changes: &Map<String, Value>, found: &Discovery) -> Objection
 
 /// Whether a power is read the other way round than the Energy settings declare it.
 pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
-    let declared = found
-        .grid
-        .as_ref()
-        .filter(|_| !found.declared.is_empty())?
-        .inputs
-        .total
-        .clone()?;
+    let grid = found.grid.as_ref().filter(|_| !found.declared.is_empty())?;
+    let declared = grid.inputs.total.as_ref()?;
     let sorted = |ids: &[EntityId]| {
         let mut ids = ids.to_vec();
         ids.sort();
@@ -166,10 +161,7 @@ pub fn to_sign(inputs: &Inputs, found: &Discovery) -> Option<Problem> {
             _ => false,
         }
     };
-    let phases = ["a", "b", "c"].into_iter().zip(&inputs.phases);
-    let powers = std::iter::once(("total", &inputs.total)).chain(phases);
-    let mut named = powers.filter_map(|(name, power)| Some((name, power.as_ref()?)));
-    let (name, power) = named.find(|(_, power)| turns(power))?;
+    let (name, power) = inputs.powers().find(|(_, power)| turns(power))?;
     let id = power.import.first()?;
     let what = Reason::entity(id, Unusable::Turned);
     Some(problem(&format!("{name}_invert"), None, what))
@@ -183,10 +175,8 @@ pub fn to_contradiction(sign: &Sign) -> Option<Problem> {
 
 /// What a change makes doubtful by the options alone, as warnings that were not there before.
 pub fn to_options(before: &Resolved, after: &Resolved) -> Vec<Problem> {
-    let new = after
-        .warnings
-        .iter()
-        .filter(|warning| !before.warnings.contains(warning));
+    let warnings = after.warnings.iter();
+    let new = warnings.filter(|warning| !before.warnings.contains(warning));
     let asked = |warning: &&Reason| {
         matches!(
             warning,
@@ -221,16 +211,11 @@ mod tests {
     }
 
     fn keys(problems: &[Problem]) -> Vec<String> {
-        problems
-            .iter()
-            .map(|p| {
-                format!(
-                    "{} {}",
-                    p.key,
-                    p.allowed.to_string().split(' ').next().unwrap()
-                )
-            })
-            .collect()
+        let key = |p: &Problem| {
+            let what = p.allowed.to_string();
+            format!("{} {}", p.key, what.split(' ').next().unwrap())
+        };
+        problems.iter().map(key).collect()
     }
 
     #[test]
@@ -247,10 +232,11 @@ mod tests {
                 (EntityId::from_static("sensor.typo"), None),
             ],
             our_own: vec![EntityId::from_static("sensor.own")],
-            derived: vec![(
-                EntityId::from_static("sensor.mean"),
-                EntityId::from_static("sensor.own"),
-            )],
+            derived: vec![
+                ["sensor.mean", "sensor.own"]
+                    .map(EntityId::from_static)
+                    .into(),
+            ],
             ..Discovery::default()
         };
         let of = |changes: Value| {
@@ -258,22 +244,25 @@ mod tests {
                 to_entities(changes.as_object().unwrap(), &found);
             (keys(&refused), keys(&doubtful))
         };
-        let none = || (vec![], vec![]);
-        assert_eq!(
-            of(
-                json!({"total_power": "sensor.grid", "hold": 5, "device_name": "sensor.typo", "a_power": null})
+        for (changes, doubtful) in [
+            (json!({"total_power": "sensor.grid", "hold": 5}), vec![]),
+            (
+                json!({"device_name": "sensor.typo", "a_power": null}),
+                vec![],
             ),
-            none()
-        );
-        assert_eq!(
-            of(json!({"total_power": "sensor.gone, sensor.bare"})),
-            none(),
-            "may come back, or have no unit as before"
-        );
-        assert_eq!(
-            of(json!({"total_power": "sensor.grid,sensor.typo"})),
-            (vec![], vec!["total_power sensor.typo".to_owned()])
-        );
+            // They may come back, or have no unit as before.
+            (json!({"total_power": "sensor.gone, sensor.bare"}), vec![]),
+            (
+                json!({"total_power": "sensor.grid,sensor.typo"}),
+                vec!["total_power sensor.typo".to_owned()],
+            ),
+            (
+                json!({"a_pf": "sensor.phone"}),
+                vec!["a_pf sensor.phone".to_owned()],
+            ),
+        ] {
+            assert_eq!(of(changes), (vec![], doubtful));
+        }
         for (key, id) in [
             ("total_power", "sensor.warm"),
             ("a_power_export", "sensor.cold"),
@@ -286,10 +275,6 @@ mod tests {
         ] {
             assert_eq!(of(json!({key: id})), (vec![format!("{key} {id}")], vec![]));
         }
-        assert_eq!(
-            of(json!({"a_pf": "sensor.phone"})),
-            (vec![], vec!["a_pf sensor.phone".to_owned()])
-        );
         let meters = json!({"meters": [{"name": "x", "a_power": "sensor.grid"}, {"name": "y", "a_power": "sensor.typo", "a_volt": "sensor.grid"}]});
         assert_eq!(
             of(meters),
@@ -302,11 +287,10 @@ mod tests {
 
     #[test]
     fn turning_what_the_energy_settings_declare_is_asked_about() {
-        let declared = |options: Value| {
+        let declared = |options: &Value| {
             let inputs = inputs_of(options.as_object().unwrap());
-            let power = inputs.total.clone().unwrap();
             Discovery {
-                declared: power.import.iter().chain(&power.export).cloned().collect(),
+                declared: inputs.entities(),
                 grid: Some(Proposal {
                     inputs,
                     origin: Origin::EnergySettings,
@@ -314,74 +298,50 @@ mod tests {
                 ..Discovery::default()
             }
         };
-        let asks = |found: &Discovery, options: Value| {
-            to_sign(&inputs_of(options.as_object().unwrap()), found).map(|p| p.key)
-        };
-        let signed = declared(json!({"total_power": "sensor.grid"}));
-        assert_eq!(asks(&signed, json!({"total_power": "sensor.grid"})), None);
-        assert_eq!(
-            asks(
-                &signed,
-                json!({"total_power": "sensor.grid", "total_invert": true})
-            )
-            .as_deref(),
-            Some("total_invert")
-        );
-        assert_eq!(
-            asks(
-                &signed,
-                json!({"total_power": "sensor.grid", "total_scale": -1.0})
-            )
-            .as_deref(),
-            Some("total_invert")
-        );
-        assert_eq!(
-            asks(
-                &signed,
-                json!({"total_power": "sensor.grid", "total_scale": -1.0, "total_invert": true})
+        let grid = json!({"total_power": "sensor.grid"});
+        let inverted = json!({"total_power": "sensor.raw", "total_invert": true});
+        let pair = json!({"total_power": "sensor.in", "total_power_export": "sensor.out"});
+        let total = Some("total_invert");
+        for (declares, options, asked) in [
+            (&grid, grid.clone(), None),
+            (
+                &grid,
+                json!({"total_power": "sensor.grid", "total_invert": true}),
+                total,
             ),
-            None
-        );
-        assert_eq!(
-            asks(&signed, json!({"a_power": "sensor.grid", "a_invert": true})).as_deref(),
-            Some("a_invert")
-        );
-        assert_eq!(
-            asks(
-                &signed,
-                json!({"total_power": "sensor.other", "total_invert": true})
+            (
+                &grid,
+                json!({"total_power": "sensor.grid", "total_scale": -1.0}),
+                total,
             ),
-            None,
-            "nothing is declared of it"
-        );
-        let inverted = declared(json!({"total_power": "sensor.raw", "total_invert": true}));
-        assert_eq!(
-            asks(&inverted, json!({"total_power": "sensor.raw"})).as_deref(),
-            Some("total_invert")
-        );
-        assert_eq!(
-            asks(
-                &inverted,
-                json!({"total_power": "sensor.raw", "total_invert": true})
+            (
+                &grid,
+                json!({"total_power": "sensor.grid", "total_scale": -1.0, "total_invert": true}),
+                None,
             ),
-            None
-        );
-        let pair =
-            declared(json!({"total_power": "sensor.in", "total_power_export": "sensor.out"}));
-        assert_eq!(
-            asks(
+            (
+                &grid,
+                json!({"a_power": "sensor.grid", "a_invert": true}),
+                Some("a_invert"),
+            ),
+            // Nothing is declared of it.
+            (
+                &grid,
+                json!({"total_power": "sensor.other", "total_invert": true}),
+                None,
+            ),
+            (&inverted, json!({"total_power": "sensor.raw"}), total),
+            (&inverted, inverted.clone(), None),
+            (&pair, pair.clone(), None),
+            (
                 &pair,
-                json!({"total_power": "sensor.in", "total_power_export": "sensor.out"})
+                json!({"total_power": "sensor.out", "total_power_export": "sensor.in"}),
+                total,
             ),
-            None
-        );
-        assert_eq!(
-            asks(
-                &pair,
-                json!({"total_power": "sensor.out", "total_power_export": "sensor.in"})
-            )
-            .as_deref(),
-            Some("total_invert")
-        );
+        ] {
+            let inputs = inputs_of(options.as_object().unwrap());
+            let found = to_sign(&inputs, &declared(declares)).map(|p| p.key);
+            assert_eq!(found.as_deref(), asked, "{options}");
+        }
     }
 }

@@ -89,22 +89,16 @@ fn of_link(facts: &HaFacts, supervised: bool, own: &[IpAddr]) -> Vec<Reservation
     if here {
         all.extend(facts.places.configured.iter().map(configured));
     }
-    let told = |port: u16, all: &[Reservation]| all.iter().any(|r| r.port == port);
-    if let Some((ip, port)) = peer
-        && !told(port, &all)
-    {
-        all.push(seen(port, Some(ip.to_canonical())));
-    }
     let internal = facts.places.internal_url.as_deref();
     let internal = internal.and_then(|url| Url::parse(url).ok());
     let internal = internal.as_ref().and_then(|url| {
         let ip = literal(&url.host()?).filter(|ip| is_own(*ip, own) && here)?;
         Some((ip, url.port_or_known_default()?))
     });
-    if let Some((ip, port)) = internal
-        && !told(port, &all)
-    {
-        all.push(seen(port, Some(ip)));
+    for (ip, port) in peer.into_iter().chain(internal) {
+        if all.iter().all(|told| told.port != port) {
+            all.push(seen(port, Some(ip.to_canonical())));
+        }
     }
     all
 }
@@ -229,14 +223,9 @@ impl Reserving {
         let all = self.known.all();
         if *self.guard.all() != *all {
             let ports: Vec<String> = all.iter().map(|r| r.port.to_string()).collect();
-            info!(
-                "ports of Home Assistant on this host, left alone: {}",
-                if ports.is_empty() {
-                    "none".into()
-                } else {
-                    ports.join(", ")
-                }
-            );
+            let ports = Some(ports.join(", ")).filter(|ports| !ports.is_empty());
+            let ports = ports.as_deref().unwrap_or("none");
+            info!("ports of Home Assistant on this host, left alone: {ports}");
         }
         kept::put(&self.store, KEY, &all);
         self.guard.set(all);
@@ -304,33 +293,21 @@ mod tests {
             let found = found.map(|all| all.iter().map(|text| ip(text)).collect::<Vec<_>>());
             of_url(&Url::parse(url).unwrap(), found.as_deref(), &own())
         };
-        let seen = |port, at: Option<&str>| {
-            Some(Reservation {
-                port,
-                hosts: Hosts::Seen(at.map(ip)),
-            })
-        };
-        assert_eq!(said("http://localhost", None), seen(80, None));
-        assert_eq!(
-            said("http://127.0.0.1:8123/x", None),
-            seen(8123, Some("127.0.0.1"))
-        );
-        assert_eq!(said("https://[::1]", None), seen(443, Some("::1")));
-        assert_eq!(
-            said("http://ha.lan", Some(&["203.0.113.7", "192.0.2.5"])),
-            seen(80, Some("192.0.2.5"))
-        );
-        assert_eq!(
-            said("http://ha.lan", Some(&["203.0.113.7"])),
-            None,
-            "another host"
-        );
-        assert_eq!(said("http://203.0.113.7", None), None);
-        assert_eq!(
-            said("http://ha.lan:81", None),
-            seen(81, None),
-            "it cannot be told otherwise"
-        );
+        let at = |port, at: Option<&str>| Some(seen(port, at.map(ip)));
+        let two = &["203.0.113.7", "192.0.2.5"][..];
+        for (url, found, want) in [
+            ("http://localhost", None, at(80, None)),
+            ("http://127.0.0.1:8123/x", None, at(8123, Some("127.0.0.1"))),
+            ("https://[::1]", None, at(443, Some("::1"))),
+            ("http://ha.lan", Some(two), at(80, Some("192.0.2.5"))),
+            // Another host.
+            ("http://ha.lan", Some(&two[..1]), None),
+            ("http://203.0.113.7", None, None),
+            // It cannot be told otherwise.
+            ("http://ha.lan:81", None, at(81, None)),
+        ] {
+            assert_eq!(said(url, found), want, "{url}");
+        }
     }
 
     fn facts(address: &str, port: u16, places: HaPlaces) -> HaFacts {
@@ -354,62 +331,52 @@ mod tests {
             ..HaPlaces::default()
         };
         let at = |port, hosts| Reservation { port, hosts };
-        let near = facts("127.0.0.1", 80, HaPlaces::default());
-        assert_eq!(
-            of_link(&near, false, &own()),
-            [at(80, Hosts::Seen(Some(ip("127.0.0.1"))))]
-        );
-        let far = facts("203.0.113.7", 80, told(vec![place(80, &[])]));
-        assert_eq!(
-            of_link(&far, false, &own()),
-            [],
-            "another host's port is not ours to keep"
-        );
-        let behind = facts(
-            "172.30.32.2",
-            80,
-            told(vec![
-                place(8123, &["192.0.2.5"]),
-                place(80, &["::", "0.0.0.0"]),
-            ]),
-        );
-        assert_eq!(
-            of_link(&behind, true, &own()),
-            [
-                at(8123, Hosts::Only(vec![ip("192.0.2.5")])),
-                at(80, Hosts::All)
-            ]
-        );
-        // A proxy in front, on this host as well.
-        let proxied = facts("192.0.2.5", 443, told(vec![place(8123, &[])]));
-        assert_eq!(
-            of_link(&proxied, false, &own()),
-            [
-                at(8123, Hosts::All),
-                at(443, Hosts::Seen(Some(ip("192.0.2.5"))))
-            ]
-        );
+        let port = |port, address| seen(port, Some(ip(address)));
         let url = HaPlaces {
             internal_url: Some("http://192.0.2.5".into()),
             ..HaPlaces::default()
         };
-        assert_eq!(
-            of_link(&facts("172.30.32.2", 80, url.clone()), true, &own()),
-            [at(80, Hosts::Seen(Some(ip("192.0.2.5"))))]
-        );
-        assert_eq!(
-            of_link(&facts("203.0.113.7", 80, url), false, &own()),
-            [],
-            "the same private network elsewhere"
-        );
+        let two = told(vec![
+            place(8123, &["192.0.2.5"]),
+            place(80, &["::", "0.0.0.0"]),
+        ]);
+        let only = Hosts::Only(vec![ip("192.0.2.5")]);
+        let elsewhere = told(vec![place(80, &[])]);
+        let proxied = told(vec![place(8123, &[])]);
+        for (facts, supervised, want) in [
+            (
+                facts("127.0.0.1", 80, HaPlaces::default()),
+                false,
+                vec![port(80, "127.0.0.1")],
+            ),
+            // Another host's port is not ours to keep.
+            (facts("203.0.113.7", 80, elsewhere), false, vec![]),
+            (
+                facts("172.30.32.2", 80, two),
+                true,
+                vec![at(8123, only), at(80, Hosts::All)],
+            ),
+            // A proxy in front, on this host as well.
+            (
+                facts("192.0.2.5", 443, proxied),
+                false,
+                vec![at(8123, Hosts::All), port(443, "192.0.2.5")],
+            ),
+            (
+                facts("172.30.32.2", 80, url.clone()),
+                true,
+                vec![port(80, "192.0.2.5")],
+            ),
+            // The same private network elsewhere.
+            (facts("203.0.113.7", 80, url), false, vec![]),
+        ] {
+            assert_eq!(of_link(&facts, supervised, &own()), want, "{facts:?}");
+        }
     }
 
     #[test]
     fn what_was_known_counts_until_something_newer_is() {
-        let at = |port| Reservation {
-            port,
-            hosts: Hosts::Seen(None),
-        };
+        let at = |port| seen(port, None);
         let mut known = Known {
             before: vec![at(80)],
             ..Known::default()

@@ -76,17 +76,15 @@ impl Running {
             options: DeviceOptions::new(&settings, channels, zone(&shared.facts.borrow())),
         };
         let (commands, commands_seen) = mpsc::channel(COMMANDS);
-        let laid_over = hub::Options {
+        let options = hub::Options {
             meter: settings.clone(),
             channels: Arc::clone(channels),
             device_id: identity.id.clone(),
         };
-        let kept = hub::Kept::of(key, &shared.store, laid_over);
-        let counters = restored
-            .meters
-            .get(key)
-            .map(meter_task::counters)
-            .unwrap_or_default();
+        let kept = hub::Kept::of(key, &shared.store, options);
+        let laid_over = control::with_profiles(&shared.store, key, &settings.control);
+        let row = restored.meters.get(key);
+        let counters = row.map(meter_task::counters).unwrap_or_default();
         let now = shared.clock.now();
         let interval = shared.settings.store.interval;
         let kept_every = interval.min(Duration::from_secs(60)) + Duration::from_secs(2);
@@ -102,11 +100,7 @@ impl Running {
             device: Arc::new(device),
             state: Arc::new(kept.in_force()),
             channels: Arc::clone(channels),
-            control: Arc::new(control::with_profiles(
-                &shared.store,
-                key,
-                &settings.control,
-            )),
+            control: Arc::new(laid_over),
             view: Arc::new(View::new(snapshot)),
             boot: Boot {
                 since: now.mono,
@@ -124,28 +118,21 @@ impl Running {
             ground: ground.clone(),
             measured,
             pause: Arc::clone(&pause),
-            store: shared.store.clone(),
-            health: shared.health.clone(),
             sampling: key.is_empty().then(|| {
-                Sampling::new(
-                    shared.settings.source.sample_step(),
-                    shared.feed.clone(),
-                    now,
-                )
+                let step = shared.settings.source.sample_step();
+                Sampling::new(step, shared.feed.clone(), now)
             }),
             flow: Default::default(),
-            clock: Arc::clone(&shared.clock),
-            stop: shared.stop.clone(),
+            shared: shared.clone(),
         };
         shared.health.spawn("meter", task.run());
-        let hub = Arc::new(MeterHub::new(
-            key,
-            commands.clone(),
-            shared.store.clone(),
-            kept,
-            ground.clone(),
-            Arc::clone(&shared.clock),
-        ));
+        let hub = Arc::new(MeterHub {
+            key: key.to_owned(),
+            commands: commands.clone(),
+            kept: Mutex::new(kept),
+            ground: ground.clone(),
+            shared: shared.clone(),
+        });
         let endpoint = Arc::new(Endpoint::new(
             key.to_owned(),
             &ground,
@@ -155,10 +142,8 @@ impl Running {
         ));
         let telling = tell_locked(key.to_owned(), ground.subscribe(), shared.clone());
         shared.health.spawn_work(telling);
-        shared.health.spawn(
-            "calm control",
-            Arc::clone(&endpoint).follow(shared.stop.clone()),
-        );
+        let following = Arc::clone(&endpoint).follow(shared.stop.clone());
+        shared.health.spawn("calm control", following);
         let outbound = watch::Sender::new(targets(&settings, channels));
         info!(mac = %identity.mac, "the meter is {}", identity.id);
         Self {
@@ -240,9 +225,6 @@ pub fn targets(settings: &MeterSettings, channels: &ChannelSettings) -> Arc<[out
 fn zone(facts: &HaFacts) -> String {
     match &facts.time_zone {
         Some(zone) => zone.to_string(),
-        None => jiff::tz::TimeZone::system()
-            .iana_name()
-            .unwrap_or("UTC")
-            .to_owned(),
+        None => facts.zone().iana_name().unwrap_or("UTC").to_owned(),
     }
 }

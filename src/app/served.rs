@@ -96,17 +96,15 @@ mod tests {
 
     use super::*;
 
-    async fn answering(answers: &'static [&'static str]) -> SocketAddr {
+    async fn answering(answer: &'static str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         tokio::spawn(async move {
-            for answer in answers {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let mut request = [0; 2048];
-                let n = stream.read(&mut request).await.unwrap();
-                assert!(request[..n].starts_with(b"GET /rpc/EM.GetStatus?id=0 "));
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            }
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 2048];
+            let n = stream.read(&mut request).await.unwrap();
+            assert!(request[..n].starts_with(b"GET /rpc/EM.GetStatus?id=0 "));
+            stream.write_all(answer.as_bytes()).await.unwrap();
         });
         at
     }
@@ -114,26 +112,23 @@ mod tests {
     #[tokio::test]
     async fn only_a_number_counts_as_served() {
         const OK: &str = "HTTP/1.1 200 OK\r\n\r\n{\"total_act_power\":-616.5}";
-        assert_eq!(total(answering(&[OK]).await, None).await, Ok(-616.5));
+        assert_eq!(total(answering(OK).await, None).await, Ok(-616.5));
+        let null = "HTTP/1.1 200 OK\r\n\r\n{\"total_act_power\":null}";
         for (answer, why) in [
-            (
-                "HTTP/1.1 200 OK\r\n\r\n{\"total_act_power\":null}",
-                NotServed::NoValue,
-            ),
+            (null, NotServed::NoValue),
             ("HTTP/1.1 500 X\r\n\r\n{}", NotServed::Answered(500)),
             ("HTTP/1.1 401 X\r\n\r\n", NotServed::Answered(401)),
         ] {
-            let answers: &'static [&'static str] = Box::leak(vec![answer].into_boxed_slice());
-            assert_eq!(total(answering(answers).await, None).await, Err(why));
+            assert_eq!(total(answering(answer).await, None).await, Err(why));
         }
-        let odd = total(answering(&["no HTTP"]).await, None).await;
-        assert!(matches!(odd, Err(NotServed::Failed(_))), "{odd:?}");
-        let gone = TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        assert!(matches!(total(gone, None).await, Err(NotServed::Failed(_))));
+        let odd = answering("no HTTP").await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gone = listener.local_addr().unwrap();
+        drop(listener);
+        for at in [odd, gone] {
+            let failed = total(at, None).await;
+            assert!(matches!(failed, Err(NotServed::Failed(_))), "{failed:?}");
+        }
     }
 
     #[test]

@@ -306,17 +306,9 @@ impl Search {
 /// Whether a power that was chosen is not in Home Assistant any more.
 fn gone(options: &Map<String, Value>, found: &Discovery) -> bool {
     let inputs = inputs_of(options);
-    let mut powers = inputs
-        .total
-        .iter()
-        .chain(inputs.phases.iter().flatten())
-        .flat_map(|p| p.import.iter().chain(&p.export));
-    powers.any(|id| {
-        found
-            .asked
-            .iter()
-            .any(|(of, here)| of == id && here.as_ref().is_none_or(|c| c.restored))
-    })
+    let mut powers = inputs.powers().flat_map(|(_, power)| power.entities());
+    let gone = |here: &Option<Candidate>| here.as_ref().is_none_or(|c| c.restored);
+    powers.any(|id| found.asked.iter().any(|(of, here)| of == id && gone(here)))
 }
 
 /// Ends when the Energy settings are others than those that were `seen`; never where nothing was,
@@ -374,13 +366,12 @@ fn nothing_taken(found: &Discovery) -> String {
 
 /// Ends when Home Assistant has come up anew.
 pub async fn running(facts: &mut watch::Receiver<HaFacts>) {
-    let is_up = |f: &HaFacts| f.state.as_deref() == Some("RUNNING");
-    let mut was = is_up(&facts.borrow_and_update());
+    let mut was = facts.borrow_and_update().is_running();
     loop {
         if facts.changed().await.is_err() {
             return std::future::pending().await;
         }
-        let up = is_up(&facts.borrow_and_update());
+        let up = facts.borrow_and_update().is_running();
         if up && !was {
             return;
         }

@@ -35,6 +35,15 @@ pub struct Shared {
     pub stop: CancellationToken,
 }
 
+/// Puts a value in place of another; who watches it hears only of one that differs.
+pub fn renew<T: PartialEq>(watched: &watch::Sender<T>, new: T) {
+    watched.send_if_modified(|old| {
+        let differs = *old != new;
+        *old = new;
+        differs
+    });
+}
+
 impl Shared {
     /// How the source is asked.
     pub fn source(&self) -> &SourceSettings {

@@ -20,6 +20,7 @@ use meter::{
     witness::Side,
 };
 use source::{discover::Discovery, recorded::Question};
+use vocab::Phase;
 
 /// How long the recorder's answer is good for; it has a new row each 5 minutes, and the page asks
 /// every 2 s.
@@ -115,42 +116,24 @@ async fn live(meter: Option<&Running>, inputs: &Inputs) -> Vec<(Side, SignVerdic
 
 /// Whether these are the same powers turned round; `None`: they are others.
 fn turned(before: &Inputs, after: &Inputs) -> Option<bool> {
-    let powers = |of: &Inputs| {
-        let phases = of.phases.iter().cloned();
-        std::iter::once(of.total.clone())
-            .chain(phases)
-            .collect::<Vec<_>>()
+    let powers = |of: &Inputs| -> Vec<(&'static str, PowerInput)> {
+        let powers = of.powers();
+        powers.map(|(name, power)| (name, power.clone())).collect()
     };
-    let mut all = None;
-    for pair in powers(before).into_iter().zip(powers(after)) {
-        let (old, new) = match pair {
-            (Some(old), Some(new)) => (old, new),
-            (None, None) => continue,
-            _ => return None,
-        };
-        let turned = old.invert != new.invert;
-        let same = PowerInput {
-            invert: old.invert,
-            ..new
-        } == old;
-        if !same || all.is_some_and(|all| all != turned) {
-            return None;
-        }
-        all = Some(turned);
+    let (mut old, new) = (powers(before), powers(after));
+    let turned = old.first()?.1.invert != new.first()?.1.invert;
+    for (_, power) in &mut old {
+        power.invert ^= turned;
     }
-    all
+    (old == new).then_some(turned)
 }
 
 /// The options' names of the powers that a verdict is about.
 fn turned_by(inputs: &Inputs, side: Side) -> Vec<&'static str> {
-    const PHASES: [&str; 3] = ["a", "b", "c"];
     match side {
-        Side::Phase(i) => vec![PHASES[i]],
+        Side::Phase(i) => vec![Phase::ALL[i].letter()],
         Side::House if inputs.total.is_some() => vec!["total"],
-        Side::House => (0..3)
-            .filter(|&i| inputs.phases[i].is_some())
-            .map(|i| PHASES[i])
-            .collect(),
+        Side::House => inputs.powers().map(|(name, _)| name).collect(),
     }
 }
 
@@ -167,31 +150,26 @@ mod tests {
             let [before, after] = [before, after].map(|of| inputs_of(of.as_object().unwrap()));
             turned(&before, &after)
         };
-        let one = || json!({"total_power": "sensor.p"});
-        assert_eq!(
-            of(
-                one(),
-                json!({"total_power": "sensor.p", "energy_import": "sensor.e"})
+        let one = json!({"total_power": "sensor.p"});
+        for (after, turns) in [
+            (
+                json!({"total_power": "sensor.p", "energy_import": "sensor.e"}),
+                Some(false),
             ),
-            Some(false)
-        );
-        assert_eq!(
-            of(
-                one(),
-                json!({"total_power": "sensor.p", "total_invert": true})
+            (
+                json!({"total_power": "sensor.p", "total_invert": true}),
+                Some(true),
             ),
-            Some(true)
-        );
-        assert_eq!(of(one(), json!({"total_power": "sensor.q"})), None);
-        assert_eq!(of(one(), json!({"a_power": "sensor.p"})), None);
-        assert_eq!(
-            of(
-                one(),
-                json!({"total_power": "sensor.p", "total_scale": 1000.0})
+            (json!({"total_power": "sensor.q"}), None),
+            (json!({"a_power": "sensor.p"}), None),
+            // Another power.
+            (
+                json!({"total_power": "sensor.p", "total_scale": 1000.0}),
+                None,
             ),
-            None,
-            "another power"
-        );
+        ] {
+            assert_eq!(of(one.clone(), after.clone()), turns, "{after}");
+        }
         let three = |invert: [bool; 2]| json!({"a_power": "sensor.a", "b_power": "sensor.b", "a_invert": invert[0], "b_invert": invert[1]});
         assert_eq!(of(three([false, true]), three([true, false])), Some(true));
         assert_eq!(
@@ -205,23 +183,10 @@ mod tests {
     #[test]
     fn a_verdict_names_what_turns_it() {
         let by = |options: Value, side| turned_by(&inputs_of(options.as_object().unwrap()), side);
-        assert_eq!(
-            by(json!({"total_power": "sensor.p"}), Side::House),
-            ["total"]
-        );
-        assert_eq!(
-            by(
-                json!({"a_power": "sensor.a", "c_power": "sensor.c"}),
-                Side::House
-            ),
-            ["a", "c"]
-        );
-        assert_eq!(
-            by(
-                json!({"a_power": "sensor.a", "c_power": "sensor.c"}),
-                Side::Phase(2)
-            ),
-            ["c"]
-        );
+        let two = || json!({"a_power": "sensor.a", "c_power": "sensor.c"});
+        let total = json!({"total_power": "sensor.p"});
+        assert_eq!(by(total, Side::House), ["total"]);
+        assert_eq!(by(two(), Side::House), ["a", "c"]);
+        assert_eq!(by(two(), Side::Phase(2)), ["c"]);
     }
 }

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::{channels::off, running::targets, vitals::Health},
+    super::{channels::off, identity, running::targets, vitals::Health},
     *,
 };
-use config::{LoadInputs, OptionsFile, definitions, load};
+use config::{LoadInputs, definitions, load};
 use forecast::Outlooks;
 use source::HaFacts;
 use store::MeterRow;
@@ -21,74 +21,23 @@ use vocab::{Clock, SystemClock};
 
 /// Values that are empty, huge, of another kind, nearly right or right in another place.
 fn nasty() -> Vec<Value> {
-    let long = "a".repeat(5000);
-    let texts = [
-        "",
-        " ",
-        "\0",
-        "\n",
-        &long,
-        "🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌🔌",
-        "\u{202e}reversed",
-        "%s%n",
-        "null",
-        "NaN",
-        "-0",
-        "000000000000",
-        "FF:FF:FF:FF:FF:FF",
-        "01-00-5e-00-00-01",
-        "2cbcbb0a1b2c",
-        "aabbccddeeff",
-        "shellypro3em-000000000000",
-        "shellypro3em-2cbcbb0a1b2d",
-        "shelly-ffffffffffff",
-        "v1.7.1",
-        "1.7.1",
-        "1.7",
-        "99999.99999.99999.99999",
-        "1..2",
-        "1.0.0-virt",
-        "20250508-110717/1.7.1-g8dbd358",
-        "20250508-110717/1-g8dbd358",
-        "99999999-999999/1.2-g0000000",
-        "20250508-110717/1.6.1-g-g1234567",
-        "sensor.a",
-        "sensor.a,sensor.a",
-        "sensor.a,",
-        "Sensor.A",
-        "ws://[::1",
-        "ws://u:p@h/x?y#z",
-        "wss://127.0.0.1:1",
-        "http://h:99999",
-        "*",
-        "https://example.org",
-        "0.0.0.0",
-        "255.255.255.255",
-        "::",
-        "ff02::1",
-        "127.0.0.1",
-        "10.0.0.0/8=0.5",
-        "10.0.0.0/8",
-        "0.0.0.0/0=1",
-        "lo",
-        "a.b.c",
-        "-",
-        "ShellyPro3EM-",
-        "demo",
-        "replay",
-        "/",
-        "error",
-        "silent",
-        "split",
-        "monophase",
-        "legacy",
-        "solakon",
-        "extended",
-        "full",
-    ];
+    let (long, plugs) = ("a".repeat(5000), "🔌".repeat(32));
+    let odd = ["", " ", "\0", "\n", &long, &plugs, "\u{202e}reversed"];
+    let words = "%s%n null NaN -0 \
+        000000000000 FF:FF:FF:FF:FF:FF 01-00-5e-00-00-01 2cbcbb0a1b2c aabbccddeeff \
+        shellypro3em-000000000000 shellypro3em-2cbcbb0a1b2d shelly-ffffffffffff \
+        v1.7.1 1.7.1 1.7 99999.99999.99999.99999 1..2 1.0.0-virt \
+        20250508-110717/1.7.1-g8dbd358 20250508-110717/1-g8dbd358 \
+        99999999-999999/1.2-g0000000 20250508-110717/1.6.1-g-g1234567 \
+        sensor.a sensor.a,sensor.a sensor.a, Sensor.A \
+        ws://[::1 ws://u:p@h/x?y#z wss://127.0.0.1:1 http://h:99999 * https://example.org \
+        0.0.0.0 255.255.255.255 :: ff02::1 127.0.0.1 \
+        10.0.0.0/8=0.5 10.0.0.0/8 0.0.0.0/0=1 lo a.b.c - ShellyPro3EM- demo replay / error \
+        silent split monophase legacy solakon extended full";
+    let texts = odd.into_iter().chain(words.split(' '));
     let meter =
         |mac: &str| json!({"name": "x", "mac": mac, "http_port": 81, "a_power": "sensor.a"});
-    let mut all: Vec<Value> = texts.into_iter().map(Value::from).collect();
+    let mut all: Vec<Value> = texts.map(Value::from).collect();
     all.extend([
         Value::Null,
         json!(true),
@@ -118,11 +67,7 @@ fn nasty() -> Vec<Value> {
         json!([""]),
         json!([{}]),
         json!([{"name": ""}]),
-        json!([
-            meter("000000000000"),
-            meter("2CBCBB0A1B2C"),
-            meter("2CBCBB0A1B2C")
-        ]),
+        json!(["000000000000", "2CBCBB0A1B2C", "2CBCBB0A1B2C"].map(meter)),
         json!([{"name": "x 3", "bind": "127.0.0.1"}, {"name": "x"}, {"name": "x"}]),
         json!([{"name": long, "profile": "monophase", "hold": -1}]),
         Value::Array(vec![meter("2CBCBB0A1B2C"); 40]),
@@ -133,45 +78,30 @@ fn nasty() -> Vec<Value> {
 /// Starts the meters of these options over a store that kept such a MAC; what was found wrong.
 async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
-    let file = OptionsFile {
-        path: folder.path().join("options.json"),
-        contents: Ok(options.to_string()),
-    };
     let inputs = LoadInputs {
-        options_file: Some(file),
         data_dir: folder.path().into(),
         app,
         ..LoadInputs::default()
     };
-    let resolved = load(&inputs);
+    let resolved = load(&inputs.with_options(options.to_string()));
     assert!(
         !(app && resolved.fatal()),
         "an app never ends for an option: {options}"
     );
     assert_eq!(resolved.fatal(), !app && !resolved.problems.is_empty());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let mut opened = tokio::task::spawn_blocking({
-        let (settings, clock) = (resolved.settings.store.clone(), Arc::clone(&clock));
-        move || store::open(&settings, clock)
-    })
-    .await
-    .unwrap();
-    for name in resolved.settings.meters.iter().map(|m| m.name.clone()) {
-        opened.restored.meters.insert(
-            name,
-            MeterRow {
-                mac: kept.into(),
-                ..MeterRow::default()
-            },
-        );
+    let (settings, its_clock) = (resolved.settings.store.clone(), Arc::clone(&clock));
+    let opening = tokio::task::spawn_blocking(move || store::open(&settings, its_clock));
+    let mut opened = opening.await.unwrap();
+    for meter in &resolved.settings.meters {
+        let row = MeterRow {
+            mac: kept.into(),
+            ..MeterRow::default()
+        };
+        opened.restored.meters.insert(meter.name.clone(), row);
     }
-    let stop = CancellationToken::new();
-    let health = Health::new(
-        opened.store.clone(),
-        &opened.problems,
-        Outlooks::none(),
-        stop.clone(),
-    );
+    let (stop, store) = (CancellationToken::new(), opened.store.clone());
+    let health = Health::new(store, &opened.problems, Outlooks::none(), stop.clone());
     let shared = Shared {
         settings: Arc::new(resolved.settings.clone()),
         clock,
@@ -187,14 +117,10 @@ async fn start(options: Value, kept: &str, app: bool) -> Vec<String> {
     assert_eq!(meters.running.len(), resolved.settings.meters.len());
     for meter in meters.running.iter() {
         let (id, mac) = (&meter.identity.id, &meter.identity.mac);
-        assert!(
-            id.starts_with("shelly") && id.ends_with(&mac.to_ascii_lowercase()),
-            "{id}: {options}"
-        );
-        assert!(
-            meter.identity.fw_id.contains('/') && !meter.identity.ver.is_empty(),
-            "{options}"
-        );
+        let of_mac = id.starts_with("shelly") && id.ends_with(&mac.to_ascii_lowercase());
+        assert!(of_mac, "{id}: {options}");
+        let firmware = meter.identity.fw_id.contains('/') && !meter.identity.ver.is_empty();
+        assert!(firmware, "{options}");
         let settings = meter.settings();
         targets(&settings, &resolved.settings.channels);
         off(&meter.key, &settings, &resolved).for_each(|line| shared.board.set(line));
@@ -248,29 +174,20 @@ fn each_option_alone_with_every_nasty_identity_ends_no_start() {
                 app: true,
                 ..LoadInputs::default().with_options(options.to_string())
             });
-            let (identity, wrong) =
-                crate::app::identity::of("", &resolved.settings.meters[0], &BTreeMap::new(), true);
+            let settings = &resolved.settings.meters[0];
+            let (identity, wrong) = identity::of("", settings, &BTreeMap::new(), true);
             assert!(
                 wrong.is_empty(),
                 "{options} passes one check and fails another: {wrong:?}"
             );
-            assert!(
-                identity.id.ends_with(&identity.mac.to_ascii_lowercase()),
-                "{options}"
-            );
+            let mac = identity.mac.to_ascii_lowercase();
+            assert!(identity.id.ends_with(&mac), "{options}");
         }
     }
-    let found = runtime.block_on(start(
-        json!({"firmware": "v1.7.1", "mac": "000000000000"}),
-        "FFFFFFFFFFFF",
-        true,
-    ));
-    assert!(
-        found
-            .iter()
-            .any(|line| line.contains("FFFFFFFFFFFF") && line.contains("paired again")),
-        "{found:?}"
-    );
+    let options = json!({"firmware": "v1.7.1", "mac": "000000000000"});
+    let found = runtime.block_on(start(options, "FFFFFFFFFFFF", true));
+    let replaced = |line: &String| line.contains("FFFFFFFFFFFF") && line.contains("paired again");
+    assert!(found.iter().any(replaced), "{found:?}");
 }
 
 #[test]

@@ -69,11 +69,7 @@ impl Taker {
     pub async fn contradiction(&self) -> Option<Reason> {
         let first = self.meters.first()?;
         let inputs = first.inputs();
-        let power: Vec<PowerInput> = inputs
-            .total
-            .into_iter()
-            .chain(inputs.phases.into_iter().flatten())
-            .collect();
+        let power: Vec<PowerInput> = inputs.powers().map(|(_, power)| power.clone()).collect();
         let signs = first.ask(Command::Signs).await?;
         signs.iter().find_map(|(_, verdict, counters)| {
             Some(words(&power, verdict.contradiction()?, counters))

@@ -18,17 +18,17 @@ use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use config::SourceSettings;
+use super::{
+    kept,
+    shared::{Shared, renew},
+};
 use source::{
-    Access, HaFacts,
     paid::{Hours, by_hour, hours},
     prices::{Counted, Prices, Told, prices, told},
 };
 use store::{Price, Store};
-use vocab::Clock;
 
 /// Key of the store.
 const KEY: &str = "tariff";
@@ -48,29 +48,17 @@ const UNSEEN: i64 = 3600;
 
 /// See the module.
 pub struct Tariff {
-    /// How to ask.
-    pub source: SourceSettings,
-    /// Whom to ask.
-    pub access: Access,
-    /// Whether it is there.
-    pub facts: watch::Receiver<HaFacts>,
-    /// Where prices are kept.
-    pub store: Store,
+    /// What all parts share.
+    pub shared: Shared,
     /// For pages.
     pub told: watch::Sender<Arc<Told>>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// The end.
-    pub stop: CancellationToken,
 }
 
 /// The currency that was known last, for pages until Home Assistant says it.
 #[must_use]
 pub fn known(store: &Store) -> Told {
     Told {
-        currency: store
-            .get_state(KEY)
-            .and_then(|text| serde_json::from_str(&text).ok()),
+        currency: kept::get(store, KEY),
         ..Told::default()
     }
 }
@@ -79,6 +67,12 @@ pub fn known(store: &Store) -> Told {
 pub fn keep(store: &Store, ts: i64, price: Price, currency: Option<&str>) {
     store.put_price(ts, price);
     keep_currency(store, currency);
+}
+
+fn keep_currency(store: &Store, currency: Option<&str>) {
+    if let Some(currency) = currency {
+        kept::put(store, KEY, &currency);
+    }
 }
 
 /// The rows to put where the kWh of a side cost so much from these hours (Unix s, ascending) on:
@@ -114,12 +108,6 @@ fn merged(
     changed
 }
 
-fn keep_currency(store: &Store, currency: Option<&str>) {
-    if let Some(Ok(text)) = currency.map(serde_json::to_string) {
-        store.put_state(KEY, &text);
-    }
-}
-
 /// From which time on prices hold that are heard at `now`: the first of all, being numbers of the
 /// settings, for all that is past, and what an entity says first for the quarter that is under
 /// way.
@@ -140,33 +128,30 @@ impl Tariff {
         let mut known = Hours::new();
         let mut due = Instant::now();
         let mut last: Option<Price> = None;
-        let mut shares = Shares::of(&self.store);
+        let mut shares: Shares = kept::get(&self.shared.store, SHARES).unwrap_or_default();
         let mut looked = false;
         loop {
             tokio::select! {
-                () = self.stop.cancelled() => return,
+                () = self.shared.stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
             let now = Instant::now();
-            let running = self.facts.borrow_and_update().state.as_deref() == Some("RUNNING");
+            let running = self.shared.facts.borrow_and_update().is_running();
             if !running || now < due {
                 continue;
             }
             due = now + EVERY;
             if !std::mem::replace(&mut looked, true) {
-                let store = self.store.clone();
-                let kept = background::run(move || store.prices()).await;
-                let kept = kept.ok().and_then(Result::ok).unwrap_or_default();
-                last = kept.into_iter().next_back().map(|(_, price)| price);
+                let kept = self.kept().await.unwrap_or_default();
+                last = kept.into_values().next_back();
             }
-            if settings
-                .as_ref()
-                .is_none_or(|(at, _)| now - *at >= SETTINGS)
-            {
-                match prices(&self.source, &self.access).await {
+            let (source, access) = (self.shared.source(), &self.shared.access);
+            let read = settings.as_ref().map(|(at, _)| now - *at);
+            if read.is_none_or(|ago| ago >= SETTINGS) {
+                match prices(source, access).await {
                     Ok(found) => {
                         let since = self.periods().since;
-                        match hours(&self.source, &self.access, &found, since).await {
+                        match hours(source, access, &found, since).await {
                             Ok(all) => {
                                 self.pay(&found, &all, &mut last).await;
                                 known = all;
@@ -183,27 +168,25 @@ impl Tariff {
             let Some((_, found)) = &settings else {
                 continue;
             };
-            if let Some(mut heard) = told(&self.source, &self.access, found).await {
-                let sides = [false, true].into_iter();
-                heard.until = sides
-                    .filter(|fed| found.by_hours[usize::from(*fed)])
-                    .map(|fed| by_hour(found, &known, fed).1)
-                    .min();
+            if let Some(mut heard) = told(source, access, found).await {
+                let by_hours = |fed: &bool| found.by_hours[usize::from(*fed)];
+                let sides = [false, true].into_iter().filter(by_hours);
+                heard.until = sides.map(|fed| by_hour(found, &known, fed).1).min();
                 self.periods().count(&mut heard, &known);
                 self.take(heard, &mut shares, &mut last);
             }
         }
     }
 
-    fn zone(&self) -> TimeZone {
-        let named = self.facts.borrow().time_zone.clone();
-        named
-            .and_then(|name| TimeZone::get(&name).ok())
-            .unwrap_or_else(TimeZone::system)
+    fn periods(&self) -> Periods {
+        let zone = self.shared.facts.borrow().zone();
+        Periods::new(self.shared.clock.now().unix_s(), zone)
     }
 
-    fn periods(&self) -> Periods {
-        Periods::new(self.clock.now().unix_s(), self.zone())
+    /// Prices that are kept; `None`: they cannot be read.
+    async fn kept(&self) -> Option<BTreeMap<i64, Price>> {
+        let store = self.shared.store.clone();
+        background::run(move || store.prices()).await.ok()?.ok()
     }
 
     /// Gives each hour that is known the price that was paid in it.
@@ -213,36 +196,35 @@ impl Tariff {
             if priced.is_empty() {
                 continue;
             }
-            let store = self.store.clone();
-            let kept = background::run(move || store.prices()).await;
-            let Ok(Ok(mut kept)) = kept else { return };
+            let Some(mut kept) = self.kept().await else {
+                return;
+            };
             let changed = merged(kept.clone(), fed, &priced);
             for (ts, price) in &changed {
-                self.store.put_price(*ts, *price);
+                self.shared.store.put_price(*ts, *price);
             }
             kept.extend(changed);
-            *last = kept.into_iter().next_back().map(|(_, price)| price);
+            *last = kept.into_values().next_back();
         }
     }
 
     fn take(&self, mut heard: Told, shares: &mut Shares, last: &mut Option<Price>) {
-        let now = self.clock.now().unix_s();
-        // What an entity does not say for a while is what it said before.
+        let (store, now) = (&self.shared.store, self.shared.clock.now().unix_s());
         let before = last.unwrap_or_default();
-        let mut price = if heard.fixed {
-            Price {
-                import: heard.import,
-                export: heard.export,
-            }
+        // What an entity does not say for a while is what it said before.
+        let unsaid = if heard.fixed {
+            Price::default()
         } else {
-            Price {
-                import: heard.import.or(before.import),
-                export: heard.export.or(before.export),
-            }
+            before
+        };
+        let mut price = Price {
+            import: heard.import.or(unsaid.import),
+            export: heard.export.or(unsaid.export),
         };
         let mut ts = from(last.is_none(), heard.fixed, now);
         if !heard.tariffs.is_empty() {
-            let (quarter, ended) = shares.add(&mut heard, now, &self.zone());
+            let zone = self.shared.facts.borrow().zone();
+            let (quarter, ended) = shares.add(&mut heard, now, &zone);
             let mut own = heard.tariffs.iter().filter(|tariff| !tariff.by_hours);
             let side = |fed| own.clone().any(|tariff| tariff.fed == fed);
             if side(false) {
@@ -254,26 +236,26 @@ impl Tariff {
             if own.next().is_some() {
                 ts = quarter;
             }
-            if ended && let Ok(text) = serde_json::to_string(shares) {
-                self.store.put_state(SHARES, &text);
+            if ended {
+                kept::put(store, SHARES, shares);
             }
         }
         let nothing = price == Price::default();
         let currency = heard.currency.as_deref();
         if *last != Some(price) && !(nothing && last.is_none()) {
-            keep(&self.store, ts, price, currency);
+            keep(store, ts, price, currency);
             *last = Some(price);
         } else {
-            keep_currency(&self.store, currency);
+            keep_currency(store, currency);
         }
-        self.told.send_if_modified(|old| {
-            let changed = **old != heard;
-            if changed {
-                *old = Arc::new(heard);
-            }
-            changed
-        });
+        renew(&self.told, Arc::new(heard));
     }
+}
+
+/// The date of a time, Unix s.
+fn date(ts: i64, zone: &TimeZone) -> Date {
+    let at = Timestamp::from_second(ts).unwrap_or_default();
+    zone.to_datetime(at).date()
 }
 
 /// Today, yesterday and this month.
@@ -286,8 +268,7 @@ struct Periods {
 
 impl Periods {
     fn new(now: i64, zone: TimeZone) -> Self {
-        let at = Timestamp::from_second(now).unwrap_or_default();
-        let today = zone.to_datetime(at).date();
+        let today = date(now, &zone);
         let yesterday = today.checked_sub(1.day()).unwrap_or(today);
         let first = today.first_of_month();
         let start = zone.to_timestamp(first.min(yesterday).at(0, 0, 0, 0));
@@ -300,10 +281,7 @@ impl Periods {
 
     /// Says of each counter that is paid by its hours what it counted.
     fn count(&self, heard: &mut Told, known: &Hours) {
-        let date = |ts: i64| {
-            let at = Timestamp::from_second(ts).unwrap_or_default();
-            self.zone.to_datetime(at).date()
-        };
+        let date = |ts| date(ts, &self.zone);
         for tariff in heard.tariffs.iter_mut().filter(|tariff| tariff.by_hours) {
             let Some(hours) = known.get(&tariff.counter) else {
                 continue;
@@ -312,13 +290,18 @@ impl Periods {
                 let own = hours
                     .iter()
                     .filter(|hour| (first..=last).contains(&date(hour.ts)));
-                own.fold(Counted::default(), |sum, hour| Counted {
-                    kwh: sum.kwh + hour.kwh,
-                    money: sum.money + hour.money.unwrap_or_default(),
-                })
+                counted(own.map(|hour| (hour.kwh, hour.money.unwrap_or_default())))
             });
         }
     }
+}
+
+/// The sum of kWh and their money.
+fn counted(all: impl Iterator<Item = (f64, f64)>) -> Counted {
+    all.fold(Counted::default(), |sum, (kwh, money)| Counted {
+        kwh: sum.kwh + kwh,
+        money: sum.money + money,
+    })
 }
 
 /// What counters with prices of their own have counted: by the day, and in the quarter of an hour
@@ -340,13 +323,6 @@ struct Shares {
 }
 
 impl Shares {
-    /// What was kept.
-    fn of(store: &Store) -> Self {
-        let kept = store.get_state(SHARES);
-        kept.and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default()
-    }
-
     /// Adds what has grown since the last look, and says what was counted; the quarter that it is
     /// of, and whether it is another one.
     fn add(&mut self, heard: &mut Told, now: i64, zone: &TimeZone) -> (i64, bool) {
@@ -358,11 +334,8 @@ impl Shares {
         if another {
             (self.quarter, self.sums) = (quarter, Default::default());
         }
-        let day = |ts: i64| {
-            let at = Timestamp::from_second(ts).unwrap_or_default();
-            zone.to_datetime(at).date()
-        };
-        let of_day = self.days.entry(day(middle).to_string()).or_default();
+        let day = date(middle, zone).to_string();
+        let of_day = self.days.entry(day).or_default();
         for tariff in heard.tariffs.iter().filter(|tariff| !tariff.by_hours) {
             let Some(kwh) = tariff.kwh else {
                 continue;
@@ -392,10 +365,7 @@ impl Shares {
             tariff.counted = periods.clone().map(|period| {
                 let days = self.days.range(period);
                 let own = days.filter_map(|(_, all)| all.get(&tariff.counter));
-                own.fold(Counted::default(), |sum, (kwh, money)| Counted {
-                    kwh: sum.kwh + kwh,
-                    money: sum.money + money,
-                })
+                counted(own.copied())
             });
         }
         (quarter, another)
@@ -415,14 +385,9 @@ mod tests {
 
     #[test]
     fn the_first_fixed_price_is_that_of_the_past() {
-        assert_eq!(
-            [
-                from(true, true, 1909),
-                from(true, false, 1909),
-                from(false, true, 1909)
-            ],
-            [0, 1800, 1909]
-        );
+        for (first, fixed, at) in [(true, true, 0), (true, false, 1800), (false, true, 1909)] {
+            assert_eq!(from(first, fixed, 1909), at);
+        }
     }
 
     #[test]
@@ -430,11 +395,8 @@ mod tests {
         let both = |import: Option<f64>, export: Option<f64>| Price { import, export };
         // What is fed in has had a price all along, and another since a while after the second hour.
         let known = BTreeMap::from([(0, both(None, Some(0.08))), (4000, both(None, Some(0.07)))]);
-        let changed = merged(
-            known.clone(),
-            false,
-            &[(3600, 0.3), (7200, 0.3), (10_800, -0.1)],
-        );
+        let priced = [(3600, 0.3), (7200, 0.3), (10_800, -0.1)];
+        let changed = merged(known.clone(), false, &priced);
         let want = [
             (3600, both(Some(0.3), Some(0.08))),
             (4000, both(Some(0.3), Some(0.07))),
@@ -443,10 +405,8 @@ mod tests {
         assert_eq!(changed, BTreeMap::from(want), "the same price is no change");
         let mut all = known;
         all.extend(changed);
-        assert_eq!(
-            merged(all.clone(), false, &[(10_800, -0.1)]),
-            BTreeMap::new()
-        );
+        let same = merged(all.clone(), false, &[(10_800, -0.1)]);
+        assert_eq!(same, BTreeMap::new());
         // It is told otherwise afterwards.
         let again = merged(all, false, &[(3600, 0.2), (10_800, -0.1)]);
         assert_eq!(again.into_keys().collect::<Vec<_>>(), [3600, 4000]);
@@ -468,13 +428,11 @@ mod tests {
             kwh,
             money: Some(kwh / 2.0),
         };
-        let known = Hours::from([(
-            "tibber:used".to_owned(),
-            vec![
-                hour("2027-01-31T22:00:00Z", 2.0),
-                hour("2027-01-31T23:00:00Z", 1.0),
-            ],
-        )]);
+        let hours = vec![
+            hour("2027-01-31T22:00:00Z", 2.0),
+            hour("2027-01-31T23:00:00Z", 1.0),
+        ];
+        let known = Hours::from([("tibber:used".to_owned(), hours)]);
         let mut heard = hear(&[("tibber:used", 0.0, 0.0)]);
         heard.tariffs[0].by_hours = true;
         periods.count(&mut heard, &known);
@@ -490,16 +448,14 @@ mod tests {
     }
 
     fn hear(tariffs: &[(&str, f64, f64)]) -> Told {
+        let tariff = |(counter, kwh, price): &(&str, f64, f64)| source::prices::Tariff {
+            counter: (*counter).to_owned(),
+            price: Some(*price),
+            kwh: Some(*kwh),
+            ..Default::default()
+        };
         Told {
-            tariffs: tariffs
-                .iter()
-                .map(|(counter, kwh, price)| source::prices::Tariff {
-                    counter: (*counter).to_owned(),
-                    price: Some(*price),
-                    kwh: Some(*kwh),
-                    ..Default::default()
-                })
-                .collect(),
+            tariffs: tariffs.iter().map(tariff).collect(),
             ..Told::default()
         }
     }
@@ -545,10 +501,8 @@ mod tests {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         let mut shares = Shares::default();
         // Half past eleven in the evening there, and past midnight; 31 January.
-        let late = "2027-01-31T22:30:00Z"
-            .parse::<Timestamp>()
-            .unwrap()
-            .as_second();
+        let late: Timestamp = "2027-01-31T22:30:00Z".parse().unwrap();
+        let late = late.as_second();
         let add = |shares: &mut Shares, ts: i64, kwh: f64| {
             let mut heard = hear(&[("sensor.t1", kwh, 0.5)]);
             shares.add(&mut heard, ts, &zone);

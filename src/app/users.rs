@@ -43,17 +43,15 @@ impl Users {
     /// Why Home Assistant cannot be asked, of a user of whom nothing is known.
     pub async fn is_administrator(
         &self,
-        source: &SourceSettings,
-        access: &Access,
+        (source, access): (&SourceSettings, &Access),
         user: &str,
         change: bool,
     ) -> Result<bool, Reason> {
-        self.ask(user, change, || async {
-            administrators(source, access)
-                .await
-                .map_err(|e| Reason::Link(e.into()))
-        })
-        .await
+        let ask = || async {
+            let answer = administrators(source, access).await;
+            answer.map_err(|error| Reason::Link(error.into()))
+        };
+        self.ask(user, change, ask).await
     }
 
     async fn ask<F: Future<Output = Result<HashMap<String, bool>, Reason>>>(
@@ -114,84 +112,77 @@ mod tests {
     use super::*;
 
     /// A Home Assistant whose users are these, or that is away; counts how often it was asked.
-    async fn says(
-        users: &Users,
-        asked: &AtomicUsize,
-        user: &str,
-        change: bool,
-        all: Result<&[(&str, bool)], &str>,
-    ) -> Result<bool, Reason> {
-        let answer = all
-            .map(|all| all.iter().map(|(id, is)| ((*id).to_owned(), *is)).collect())
-            .map_err(Reason::foreign);
-        users
-            .ask(user, change, || {
-                asked.fetch_add(1, Ordering::Relaxed);
+    #[derive(Default)]
+    struct Asked {
+        users: Users,
+        times: AtomicUsize,
+    }
+
+    const AWAY: Result<&[(&str, bool)], &str> = Err("it is away");
+
+    impl Asked {
+        async fn says(
+            &self,
+            user: &str,
+            change: bool,
+            all: Result<&[(&str, bool)], &str>,
+        ) -> Result<bool, String> {
+            let answer = all
+                .map(|all| all.iter().map(|(id, is)| ((*id).to_owned(), *is)).collect())
+                .map_err(Reason::foreign);
+            let ask = || {
+                self.times.fetch_add(1, Ordering::Relaxed);
                 async move { answer }
-            })
-            .await
+            };
+            let said = self.users.ask(user, change, ask).await;
+            said.map_err(|why| why.to_string())
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_kept_for_pages_longer_than_for_changes() {
-        let (users, asked) = (Users::default(), AtomicUsize::new(0));
-        let all: &[(&str, bool)] = &[("anna", true), ("bert", false)];
-        assert_eq!(says(&users, &asked, "anna", true, Ok(all)).await, Ok(true));
-        assert_eq!(says(&users, &asked, "bert", true, Ok(all)).await, Ok(false));
+        let asked = Asked::default();
+        let all = Ok(&[("anna", true), ("bert", false)][..]);
+        assert_eq!(asked.says("anna", true, all).await, Ok(true));
+        assert_eq!(asked.says("bert", true, all).await, Ok(false));
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert_eq!(says(&users, &asked, "anna", false, Ok(all)).await, Ok(true));
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
-        let demoted: &[(&str, bool)] = &[("anna", false)];
+        assert_eq!(asked.says("anna", false, all).await, Ok(true));
+        assert_eq!(asked.times.load(Ordering::Relaxed), 1);
+        let demoted = Ok(&[("anna", false)][..]);
+        assert_eq!(asked.says("anna", true, demoted).await, Ok(false));
         assert_eq!(
-            says(&users, &asked, "anna", true, Ok(demoted)).await,
-            Ok(false),
+            asked.times.load(Ordering::Relaxed),
+            2,
             "a change asks again"
         );
-        assert_eq!(asked.load(Ordering::Relaxed), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn while_home_assistant_is_away_known_ones_stay_and_strangers_wait() {
-        let (users, asked) = (Users::default(), AtomicUsize::new(0));
-        assert_eq!(
-            says(&users, &asked, "anna", false, Err("it is away")).await,
-            Err(Reason::foreign("it is away"))
-        );
+        let asked = Asked::default();
+        let away = Err("it is away".to_owned());
+        let anna = Ok(&[("anna", true)][..]);
+        assert_eq!(asked.says("anna", false, AWAY).await, away);
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(
-            says(&users, &asked, "anna", true, Ok(&[("anna", true)])).await,
-            Err(Reason::foreign("it is away")),
+            asked.says("anna", true, anna).await,
+            away,
             "not asked in a loop"
         );
         tokio::time::advance(PAUSE).await;
-        assert_eq!(
-            says(&users, &asked, "anna", true, Ok(&[("anna", true)])).await,
-            Ok(true)
-        );
+        assert_eq!(asked.says("anna", true, anna).await, Ok(true));
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(
-            says(&users, &asked, "anna", true, Err("it is away")).await,
-            Ok(true)
-        );
-        assert_eq!(
-            says(&users, &asked, "carl", true, Err("it is away")).await,
-            Err(Reason::foreign("it is away"))
-        );
+        assert_eq!(asked.says("anna", true, AWAY).await, Ok(true));
+        assert_eq!(asked.says("carl", true, AWAY).await, away);
         tokio::time::advance(PAUSE).await;
+        let both = Ok(&[("anna", true), ("carl", true)][..]);
         assert_eq!(
-            says(
-                &users,
-                &asked,
-                "carl",
-                true,
-                Ok(&[("anna", true), ("carl", true)])
-            )
-            .await,
+            asked.says("carl", true, both).await,
             Ok(true),
             "new ones are asked for at once"
         );
         assert_eq!(
-            says(&users, &asked, "dora", true, Ok(&[])).await,
+            asked.says("dora", true, Ok(&[])).await,
             Ok(false),
             "an id that it does not know is nobody's"
         );

@@ -55,18 +55,25 @@ pub struct Health {
     opening: Arc<[Reason]>,
     /// The store began without its folder.
     started_in_memory: bool,
-    problems: Arc<Mutex<Vec<Reason>>>,
-    /// What the owner should know although all works.
-    told: Arc<Mutex<Vec<Reason>>>,
-    /// By meter, what is wrong with its inputs.
-    meters: Arc<Mutex<BTreeMap<String, Vec<Reason>>>>,
-    /// Why the set-up did not take a power: its counters say the opposite.
-    direction: Arc<Mutex<Vec<Reason>>>,
-    /// Meters of which nobody knows whether a password was set.
-    locked: Arc<Mutex<BTreeSet<String>>>,
-    dead: Arc<Mutex<Vec<&'static str>>>,
+    known: Arc<Mutex<Known>>,
     tasks: TaskTracker,
     stop: CancellationToken,
+}
+
+/// What is known to be wrong, and who said it.
+#[derive(Default)]
+struct Known {
+    problems: Vec<Reason>,
+    /// What the owner should know although all works.
+    told: Vec<Reason>,
+    /// By meter, what is wrong with its inputs.
+    meters: BTreeMap<String, Vec<Reason>>,
+    /// Why the set-up did not take a power: its counters say the opposite.
+    direction: Vec<Reason>,
+    /// Meters of which nobody knows whether a password was set.
+    locked: BTreeSet<String>,
+    /// The first task that ended by itself.
+    dead: Option<&'static str>,
 }
 
 impl Health {
@@ -83,31 +90,31 @@ impl Health {
             opening: opening.into(),
             started_in_memory,
             forecast,
-            problems: Arc::default(),
-            told: Arc::default(),
-            meters: Arc::default(),
-            direction: Arc::default(),
-            locked: Arc::default(),
-            dead: Arc::default(),
+            known: Arc::default(),
             tasks: TaskTracker::new(),
             stop,
         }
     }
 
+    fn known(&self) -> MutexGuard<'_, Known> {
+        held(&self.known)
+    }
+
     /// Adds what stays until [`Self::replace`].
     pub fn add(&self, why: impl Into<Reason>) {
-        held(&self.problems).push(why.into());
+        self.known().problems.push(why.into());
     }
 
     /// Replaces all of it, when options were read anew.
     pub fn replace(&self, lines: Vec<Reason>) {
-        *held(&self.problems) = lines;
+        self.known().problems = lines;
     }
 
     /// Adds what says of something that is well again what an owner should know; false if it
     /// is there already.
     pub fn tell(&self, line: impl Into<Reason>) -> bool {
-        let (line, mut told) = (line.into(), held(&self.told));
+        let line = line.into();
+        let told = &mut self.known().told;
         let new = !told.contains(&line);
         if new {
             told.push(line);
@@ -119,27 +126,22 @@ impl Health {
 
     /// Takes it back.
     pub fn untell(&self, line: &Reason) {
-        held(&self.told).retain(|told| told != line);
+        self.known().told.retain(|told| told != line);
     }
 
     /// What is wrong with the inputs of a meter; its key is empty for the first.
     pub fn set_meter(&self, key: &str, lines: Vec<Reason>) {
-        let mut meters = held(&self.meters);
-        if lines.is_empty() {
-            meters.remove(key);
-        } else {
-            meters.insert(key.to_owned(), lines);
-        }
+        self.known().meters.insert(key.to_owned(), lines);
     }
 
     /// What the set-up found contradicted.
     pub fn set_direction(&self, lines: Vec<Reason>) {
-        *held(&self.direction) = lines;
+        self.known().direction = lines;
     }
 
     /// Whether changes of a meter are refused because its settings were lost.
     pub fn set_locked(&self, key: &str, locked: bool) {
-        let mut all = held(&self.locked);
+        let all = &mut self.known().locked;
         if locked {
             all.insert(key.to_owned());
         } else {
@@ -156,7 +158,7 @@ impl Health {
     /// A task is some hundred kilobytes: each wrapping of one that is not boxed would take as much of
     /// the main thread's stack, which stays resident.
     fn spawn_boxed(&self, name: &'static str, task: Task) {
-        let (dead, stop) = (Arc::clone(&self.dead), self.stop.clone());
+        let (known, stop) = (Arc::clone(&self.known), self.stop.clone());
         // What it logs carries what the span says that it is started in, such as its meter.
         let task = task.in_current_span();
         let watched = async move {
@@ -165,7 +167,7 @@ impl Health {
             if !stop.is_cancelled() {
                 let error = ended.err().map(tracing::field::display);
                 error!(task = name, error, "a task ended by itself");
-                held(&dead).push(name);
+                held(&known).dead.get_or_insert(name);
             }
         };
         self.tasks.spawn(watched.in_current_span());
@@ -199,15 +201,16 @@ impl Health {
 
 impl Vitals for Health {
     fn problems(&self) -> Vec<Reason> {
-        let mut lines = held(&self.problems).clone();
-        for (key, of) in &*held(&self.meters) {
-            lines.extend(of.iter().map(|line| of_meter(key, line.clone())));
-        }
-        lines.extend(held(&self.direction).iter().cloned());
-        lines.extend(held(&self.locked).iter().map(|key| of_meter(key, locked())));
         let StoreHealth {
             state, set_aside, ..
         } = self.store.health();
+        let known = self.known();
+        let mut lines = known.problems.clone();
+        for (key, of) in &known.meters {
+            lines.extend(of.iter().map(|line| of_meter(key, line.clone())));
+        }
+        lines.extend(known.direction.iter().cloned());
+        lines.extend(known.locked.iter().map(|key| of_meter(key, locked())));
         if !self.started_in_memory || matches!(state, StoreState::InMemory { .. }) {
             lines.extend(self.opening.iter().cloned());
         }
@@ -224,7 +227,8 @@ impl Vitals for Health {
                 lines.push(Unkept::Failing { why }.into());
             }
         }
-        lines.extend(held(&self.told).iter().cloned());
+        lines.extend(known.told.iter().cloned());
+        drop(known);
         if let Some(n) = self.store.hangs().max(background::hangs()) {
             lines.push(Unkept::DiskHangs { n }.into());
         }
@@ -238,15 +242,10 @@ impl Vitals for Health {
     }
 
     fn degraded(&self) -> bool {
-        let mut over: Vec<Reason> = self
-            .store
-            .health()
-            .set_aside
-            .into_iter()
-            .filter(|s| s.age >= SET_ASIDE)
-            .map(|s| s.line)
-            .collect();
-        over.extend(held(&self.told).iter().cloned());
+        let set_aside = self.store.health().set_aside.into_iter();
+        let long_ago = set_aside.filter(|s| s.age >= SET_ASIDE);
+        let mut over: Vec<Reason> = long_ago.map(|s| s.line).collect();
+        over.extend(self.known().told.iter().cloned());
         self.problems().iter().any(|line| !over.contains(line))
     }
 
@@ -258,14 +257,11 @@ impl Vitals for Health {
     }
 
     fn alive(&self) -> Result<(), String> {
-        let dead = held(&self.dead);
-        if let Some(name) = dead.first() {
-            return Err(format!("the {name} task is gone"));
-        }
-        if self.store.alive() {
-            Ok(())
-        } else {
-            Err("the store's writer does not respond".to_owned())
+        let dead = self.known().dead;
+        match dead {
+            Some(name) => Err(format!("the {name} task is gone")),
+            None if self.store.alive() => Ok(()),
+            None => Err("the store's writer does not respond".to_owned()),
         }
     }
 }
@@ -274,7 +270,7 @@ impl Vitals for Health {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use config::settings::StoreSettings;
+    use config::{Settings, settings::StoreSettings};
     use store::{DATABASE_FILE, open};
     use vocab::reason::{Input, Renamed};
     use vocab::{Clock, EntityId, Now};
@@ -297,39 +293,22 @@ mod tests {
     #[test]
     fn a_database_set_aside_is_told_until_the_stop_and_degrades_for_a_day() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(
-            dir.path().join(DATABASE_FILE),
-            "no database at all ".repeat(400),
-        )
-        .unwrap();
+        let file = dir.path().join(DATABASE_FILE);
+        std::fs::write(file, "no database at all ".repeat(400)).unwrap();
         let clock = Arc::new(Hand(Mutex::default()));
         let settings = StoreSettings {
             data_dir: dir.path().into(),
-            state_path: None,
-            interval: Duration::from_secs(30),
-            records_days: 2,
-            raw_days: 1,
-            history_days: 3,
+            ..Settings::default().store
         };
         let opened = open(&settings, clock.clone());
         let found = opened.problems;
-        let health = Health::new(
-            opened.store,
-            &found,
-            Outlooks::none(),
-            CancellationToken::new(),
-        );
+        let stop = CancellationToken::new();
+        let health = Health::new(opened.store, &found, Outlooks::none(), stop);
         assert_eq!((health.problems().len(), health.degraded()), (1, true));
         *clock.0.lock().unwrap() += SET_ASIDE;
         assert_eq!((health.problems(), health.degraded()), (found, false));
-        assert!(
-            health.problems()[0]
-                .to_string()
-                .contains(".damaged-1800000000")
-                && health.problems()[0]
-                    .to_string()
-                    .contains("charts start anew")
-        );
+        let line = health.problems()[0].to_string();
+        assert!(line.contains(".damaged-1800000000") && line.contains("charts start anew"));
         assert!(health.tell(removed()) && !health.tell(removed()));
         assert_eq!(health.problems().len(), 2, "told, and no fault");
         assert!(!health.degraded(), "told, and no fault");

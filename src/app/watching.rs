@@ -27,7 +27,7 @@ use diary::{
     Before, Condition, Detail, Diary, Entry, Heard, Kind, Known, Mark, Readers, Since, Subject,
     Watched,
 };
-use meter::Quality;
+use meter::{PhaseInput, Quality};
 use profiles::Acts;
 use source::prices::Told;
 use store::{Event, Restored, Store, StoreState};
@@ -90,7 +90,6 @@ impl Watching {
 
     /// Starts the watch, and with Home Assistant as source its notifications and prices.
     pub fn start(self, shared: &Shared, meters: &Meters, before: Before) {
-        let source = shared.source();
         let watched = self.watched.subscribe();
         let watch = Watch {
             shared: shared.clone(),
@@ -100,7 +99,7 @@ impl Watching {
             told: self.watched,
         };
         shared.health.spawn("watch", watch.run());
-        if source.kind != SourceKind::HomeAssistant {
+        if shared.source().kind != SourceKind::HomeAssistant {
             return;
         }
         let notify = Notify {
@@ -110,13 +109,8 @@ impl Watching {
         };
         shared.health.spawn("notifications", notify.run());
         let tariff = Tariff {
-            source: source.clone(),
-            access: shared.access.clone(),
-            facts: shared.facts.clone(),
-            store: shared.store.clone(),
+            shared: shared.clone(),
             told: self.tariff,
-            clock: Arc::clone(&shared.clock),
-            stop: shared.stop.clone(),
         };
         shared.health.spawn("tariff", tariff.run());
     }
@@ -185,11 +179,8 @@ impl Watch {
         let all = all.unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_default();
         let mut before = std::mem::take(&mut self.before);
         before.last_id = all.iter().map(|event| event.id).max().unwrap_or_default();
-        before.open = all
-            .into_iter()
-            .filter(|event| event.ended.is_none())
-            .filter_map(entry)
-            .collect();
+        let open = all.into_iter().filter(|event| event.ended.is_none());
+        before.open = open.filter_map(entry).collect();
         let mut diary = Diary::new(before);
         let mut readers = Readers::new(kept::get(&store, READERS).unwrap_or_default());
         let mut kept = Kept {
@@ -271,13 +262,8 @@ impl Watch {
                 calls: reader.calls,
                 last: reader.last,
             };
-            meter
-                .endpoint
-                .consumers
-                .heard(&control.profiles, now)
-                .into_iter()
-                .map(one)
-                .collect::<Vec<_>>()
+            let heard = meter.endpoint.consumers.heard(&control.profiles, now);
+            heard.into_iter().map(one).collect::<Vec<_>>()
         };
         self.meters.iter().flat_map(of).collect()
     }
@@ -298,14 +284,11 @@ impl Watch {
                 lost = lost.or(link);
                 continue;
             }
-            let absent = snapshot
-                .inputs
-                .iter()
-                .find_map(|input| match &input.quality {
-                    Quality::Absent { since, reason } => Some((*since, reason.clone())),
-                    _ => None,
-                });
-            let Some((since, reason)) = absent else {
+            let absent = |input: &PhaseInput| match &input.quality {
+                Quality::Absent { since, reason } => Some((*since, reason.clone())),
+                _ => None,
+            };
+            let Some((since, reason)) = snapshot.inputs.iter().find_map(absent) else {
                 continue;
             };
             // Nothing is configured: that is no fault.
@@ -377,11 +360,11 @@ fn condition(subject: Subject, since: Since, why: &Reason) -> Condition {
 fn unkept(store: &Store, now: Now) -> Option<Condition> {
     let (since, why) = match store.health().state {
         StoreState::InMemory { reason } => {
-            let why = Arc::new(reason);
+            let why = reason.into();
             (Since::Mono(Duration::ZERO), Unkept::InMemory { why })
         }
         StoreState::Failing { since, reason } => {
-            let why = Arc::new(reason);
+            let why = reason.into();
             (Since::Unix(since), Unkept::Failing { why })
         }
         StoreState::Ok | StoreState::Frozen => {

@@ -1,72 +1,14 @@
 //! The program itself: as a meter with its options, and as the one who asks.
 
-use std::{
-    net::SocketAddr,
-    process::{Output, Stdio},
-};
+use std::process::Output;
 
 use serde_json::{Value, json};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    process::{Child, Command},
+use tokio::net::TcpListener;
+
+use crate::{
+    common::{self, free_port},
+    running::{Running, program},
 };
-
-use crate::common;
-
-struct Running {
-    _child: Child,
-    folder: tempfile::TempDir,
-    http: u16,
-    page: u16,
-    udp: u16,
-}
-
-fn free() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_virtual-shelly"));
-    command.env_clear().stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
-impl Running {
-    async fn start(more: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let [http, page, udp] = [(); 3].map(|()| free());
-        let child = program()
-            .args(["run", "--source", "demo", "--modbus-enable=false"])
-            .args(["--demo-history-days=0", "--demo-battery=false"])
-            .args(["--ws-fanout-enable=false", "--http-port", &http.to_string()])
-            .args(["--udp-ports", &udp.to_string()])
-            .args(["--dashboard-port", &page.to_string(), "--data-dir"])
-            .arg(folder.path())
-            .args(more)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let open = |port| async move { TcpStream::connect(("127.0.0.1", port)).await.is_ok() };
-        for _ in 0..600 {
-            if open(http).await && open(page).await {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
-        }
-        Self {
-            _child: child,
-            folder,
-            http,
-            page,
-            udp,
-        }
-    }
-}
 
 async fn ask(args: &[&str]) -> (Option<i32>, Value) {
     let Output { status, stdout, .. } = program().args(args).output().await.unwrap();
@@ -94,7 +36,7 @@ async fn options_that_break_a_reader_end_with_1() {
         "--udp-reply=short",
     ])
     .await;
-    let http = format!("127.0.0.1:{}", meter.http);
+    let http = meter.http.to_string();
     let udp = format!("127.0.0.1:{}", meter.udp);
     let (code, told) = ask(&["test-as", "evcc", "--json", "--target", &http]).await;
     assert_eq!((code, &told["passed"]), (Some(1), &json!(false)));
@@ -108,7 +50,7 @@ async fn options_that_break_a_reader_end_with_1() {
     );
     // This machine's own, by its configuration.
     let folder = meter.folder.path().to_str().unwrap();
-    let port = meter.http.to_string();
+    let port = meter.http.port().to_string();
     let (code, told) = ask(&[
         "test-as",
         "home-assistant",
@@ -129,7 +71,8 @@ async fn options_that_break_a_reader_end_with_1() {
 #[tokio::test]
 async fn the_doctor_names_who_has_a_port_and_asks_the_meter_that_runs() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let [http, page, udp] = [taken.local_addr().unwrap().port(), free(), free()];
+    let http = taken.local_addr().unwrap().port();
+    let [page, udp] = [free_port(), free_port()];
     let folder = tempfile::tempdir().unwrap();
     let ports = [
         format!("--http-port={http}"),
@@ -161,7 +104,7 @@ async fn the_doctor_names_who_has_a_port_and_asks_the_meter_that_runs() {
     assert!(kinds(&told).contains(&"free".into()) && kinds(&told).contains(&"store_new".into()));
 
     let meter = Running::start(&[]).await;
-    let page = format!("--dashboard-port={}", meter.page);
+    let page = format!("--dashboard-port={}", meter.page.port());
     let (code, told) = ask(&["doctor", "--json", "--source=demo", &page]).await;
     assert_eq!(code, Some(0), "{told:#}");
     assert_eq!(told["running"], json!(true), "{told:#}");
@@ -183,38 +126,30 @@ async fn the_doctor_names_who_has_a_port_and_asks_the_meter_that_runs() {
     );
     assert!(text.contains("good  HTTP is open on port"), "{text}");
     // Where the dashboard lets nobody in, what the meter's own port tells.
-    let http = format!("--http-port={}", meter.http);
-    let other = format!("--dashboard-port={}", free());
+    let http = format!("--http-port={}", meter.http.port());
+    let other = format!("--dashboard-port={}", free_port());
     let (_, told) = ask(&["doctor", "--json", "--source=demo", &http, &other]).await;
     assert!(
         told["running"] == true && kinds(&told).contains(&"open".into()),
         "{told:#}"
     );
-    let german = common::call(
-        SocketAddr::from(([127, 0, 0, 1], meter.page)),
-        "GET",
-        "/doctor.json",
-        &[("Accept-Language", "de")],
-        b"",
-    )
-    .await
-    .unwrap()
-    .json();
+    let language = [("Accept-Language", "de")];
+    let german = common::get_as(meter.page, "/doctor.json", &language)
+        .await
+        .json();
     assert!(german["text"] == "Nichts ist kaputt.", "{german:#}");
 }
 
 #[tokio::test]
 async fn the_page_has_it_done_in_its_language() {
     let meter = Running::start(&[]).await;
-    let page = SocketAddr::from(([127, 0, 0, 1], meter.page));
+    let page = meter.page;
     let post = async |body: &'static str, language: &'static str| {
         let headers = [
             ("Content-Type", "application/json"),
             ("Accept-Language", language),
         ];
-        common::call(page, "POST", "/test-as", &headers, body.as_bytes())
-            .await
-            .unwrap()
+        common::post_as(page, "/test-as", &headers, body).await
     };
     let told = post(r#"{"as":"evcc"}"#, "de").await.json();
     assert_eq!(told["passed"], true, "{told:#}");
@@ -236,18 +171,11 @@ async fn the_page_has_it_done_in_its_language() {
     let mut both = [first.status, second.status];
     both.sort_unstable();
     assert_eq!(both, [200, 409]);
-    let foreign = common::call(
-        page,
-        "POST",
-        "/test-as",
-        &[
-            ("Content-Type", "application/json"),
-            ("Origin", "http://evil.example"),
-        ],
-        br#"{"as":"evcc"}"#,
-    )
-    .await
-    .unwrap();
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Origin", "http://evil.example"),
+    ];
+    let foreign = common::post_as(page, "/test-as", &headers, r#"{"as":"evcc"}"#).await;
     assert_eq!(foreign.status, 403);
     let health = common::get(page, "/health").await.body;
     assert!(health.contains("id=\"test-as\"") && health.contains("Solakon ONE"));

@@ -331,6 +331,12 @@ impl Definition {
         })
     }
 
+    /// Whether it names entities that feed a meter, or says how they are read.
+    #[must_use]
+    pub fn feeds(&self) -> bool {
+        self.group == Group::Power || self.quantity().is_some()
+    }
+
     /// Whether its value must never be shown.
     #[must_use]
     pub const fn secret(&self) -> bool {

@@ -4,7 +4,7 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use vocab::EntityId;
+use vocab::{EntityId, Phase};
 
 pub use super::{
     choices::*,
@@ -83,6 +83,11 @@ impl PowerInput {
         }
     }
 
+    /// The entities of both sides.
+    pub fn entities(&self) -> impl Iterator<Item = &EntityId> {
+        self.import.iter().chain(&self.export)
+    }
+
     /// The power in W that follows from the sum of each side.
     #[must_use]
     pub fn of(&self, import: f64, export: f64) -> f64 {
@@ -142,10 +147,17 @@ impl Inputs {
             .any(|ids| !ids.is_empty())
     }
 
+    /// The powers that are configured, by the beginning of their options' keys.
+    pub fn powers(&self) -> impl Iterator<Item = (&'static str, &PowerInput)> {
+        let phases = Phase::ALL.map(Phase::letter).into_iter().zip(&self.phases);
+        let all = std::iter::once(("total", &self.total)).chain(phases);
+        all.filter_map(|(name, power)| Some((name, power.as_ref()?)))
+    }
+
     /// Whether any power input is configured.
     #[must_use]
     pub fn any_power(&self) -> bool {
-        self.total.is_some() || self.phases.iter().any(Option::is_some)
+        self.powers().next().is_some()
     }
 
     /// Every entity named, as often as it is, to change its name.

@@ -230,19 +230,12 @@ mod tests {
 
     #[test]
     fn a_reader_is_known_by_what_it_calls_itself() {
-        let by = |agents: Vec<&'static str>, srcs: Vec<&'static str>| Evidence {
-            agents,
-            srcs,
+        let by = |agents: &[&'static str], srcs: &[&'static str]| Evidence {
+            agents: agents.into(),
+            srcs: srcs.into(),
             ..calls(Http, &["EM.GetStatus"])
         };
-        assert_eq!(
-            name(&by(vec!["HomeAssistant/2026.11 aiohttp/3"], vec!["aios-1"])),
-            Some("Home Assistant")
-        );
-        assert_eq!(name(&by(vec![], vec!["evcc"])), Some("evcc"));
-        assert_eq!(name(&by(vec![], vec!["ohshelly-em3"])), Some("openHAB"));
-        assert_eq!(name(&by(vec!["Mozilla/5.0"], vec![])), Some("Web browser"));
-        assert_eq!(name(&by(vec!["something"], vec![])), None);
+        let agent = "HomeAssistant/2026.11 aiohttp/3";
         let gx = Evidence {
             srcs: vec!["aios-7"],
             ..calls(
@@ -250,66 +243,34 @@ mod tests {
                 &["Shelly.ListMethods", "EM.GetConfig", "EM.GetStatus"],
             )
         };
-        assert_eq!(name(&gx), Some("Victron GX"));
+        for (seen, want) in [
+            (by(&[agent], &["aios-1"]), Some("Home Assistant")),
+            (by(&[], &["evcc"]), Some("evcc")),
+            (by(&[], &["ohshelly-em3"]), Some("openHAB")),
+            (by(&["Mozilla/5.0"], &[]), Some("Web browser")),
+            (by(&["something"], &[]), None),
+            (gx, Some("Victron GX")),
+        ] {
+            assert_eq!(name(&seen), want, "{seen:?}");
+        }
     }
 
     #[test]
     fn a_reader_is_known_by_how_it_asks() {
-        assert_eq!(
-            name(&Evidence {
-                udp_from: Some(22222),
-                ..calls(Udp, &["EM.GetStatus"])
-            }),
-            Some("Marstek Venus / Jupiter")
-        );
-        assert_eq!(
-            name(&Evidence {
-                udp_from: Some(10000),
-                ..calls(Udp, &[])
-            }),
-            Some("Marstek B2500")
-        );
-        assert_eq!(
-            name(&Evidence {
-                udp_from: Some(40000),
-                ..calls(Udp, &["EM1.GetStatus"])
-            }),
-            Some("Marstek or compatible")
-        );
-        assert_eq!(
-            name(&Evidence {
-                udp_from: Some(40000),
-                ..calls(Udp, &[])
-            }),
-            None
-        );
-        assert_eq!(
-            name(&Evidence {
-                esp: true,
-                ..calls(Http, &["Shelly.GetStatus"])
-            }),
-            Some("Growatt NOAH / NEXA")
-        );
-        assert_eq!(
-            name(&Evidence {
-                gx_id: true,
-                ..calls(Outbound, &["Shelly.GetDeviceInfo"])
-            }),
-            Some("Victron GX (meter dials out)")
-        );
-        assert_eq!(
-            name(&calls(Outbound, &["EMData.GetData"])),
-            Some("Shelly Fleet Manager")
-        );
-        assert_eq!(
-            name(&calls(Http, &["EM.GetStatus", "WiFi.GetStatus"])),
-            Some("Solakon ONE")
-        );
-        assert_eq!(
-            name(&calls(Http, &["EM.GetStatus", "Shelly.GetDeviceInfo"])),
-            Some("OpenEMS")
-        );
-        assert_eq!(name(&calls(Modbus, &[])), Some("Modbus master"));
+        let udp = |from, methods: &[&'static str]| Evidence {
+            udp_from: Some(from),
+            ..calls(Udp, methods)
+        };
+        let esp = Evidence {
+            esp: true,
+            ..calls(Http, &["Shelly.GetStatus"])
+        };
+        let gx = Evidence {
+            gx_id: true,
+            ..calls(Outbound, &["Shelly.GetDeviceInfo"])
+        };
+        let solakon = calls(Http, &["EM.GetStatus", "WiFi.GetStatus"]);
+        let openems = calls(Http, &["EM.GetStatus", "Shelly.GetDeviceInfo"]);
         let mut hoymiles = calls(
             Http,
             &[
@@ -320,10 +281,23 @@ mod tests {
             ],
         );
         hoymiles.channels.push(Websocket);
-        hoymiles
-            .calls
-            .extend([(Websocket, "EM.GetStatus"), (Websocket, "EMData.GetStatus")]);
-        assert_eq!(name(&hoymiles), Some("Hoymiles"));
+        let sockets = ["EM.GetStatus", "EMData.GetStatus"].map(|method| (Websocket, method));
+        hoymiles.calls.extend(sockets);
+        for (seen, want) in [
+            (udp(22222, &["EM.GetStatus"]), "Marstek Venus / Jupiter"),
+            (udp(10000, &[]), "Marstek B2500"),
+            (udp(40000, &["EM1.GetStatus"]), "Marstek or compatible"),
+            (esp, "Growatt NOAH / NEXA"),
+            (gx, "Victron GX (meter dials out)"),
+            (calls(Outbound, &["EMData.GetData"]), "Shelly Fleet Manager"),
+            (solakon, "Solakon ONE"),
+            (openems, "OpenEMS"),
+            (calls(Modbus, &[]), "Modbus master"),
+            (hoymiles, "Hoymiles"),
+        ] {
+            assert_eq!(name(&seen), Some(want), "{seen:?}");
+        }
+        assert_eq!(name(&udp(40000, &[])), None);
     }
 
     #[test]
@@ -359,40 +333,33 @@ mod tests {
 
     #[test]
     fn only_batteries_regulate() {
-        let of = |seen: &Evidence<'_>| guess(seen).map(Brand::acts);
-        assert_eq!(of(&calls(Udp, &["EM.GetStatus"])), Some(Acts::Battery));
-        assert_eq!(
-            of(&Evidence {
-                esp: true,
-                ..calls(Http, &["Shelly.GetStatus"])
-            }),
-            Some(Acts::Battery)
-        );
-        assert_eq!(
-            of(&calls(Http, &["EM.GetStatus", "WiFi.GetStatus"])),
-            Some(Acts::Battery)
-        );
-        assert_eq!(
-            of(&Evidence {
-                srcs: vec!["evcc"],
-                ..calls(Udp, &["EM.GetStatus"])
-            }),
-            Some(Acts::Viewer)
-        );
-        assert_eq!(
-            of(&Evidence {
-                agents: vec!["HomeAssistant/2026.11"],
-                ..calls(Http, &["EM.GetStatus"])
-            }),
-            Some(Acts::Viewer)
-        );
-        assert_eq!(
-            of(&Evidence {
-                agents: vec!["curl/8"],
-                ..calls(Http, &["EM.GetStatus"])
-            }),
-            Some(Acts::Unknown)
-        );
-        assert_eq!(of(&calls(Http, &["EM.GetStatus"])), None);
+        let battery = calls(Udp, &["EM.GetStatus"]);
+        let script = calls(Http, &["EM.GetStatus"]);
+        let esp = Evidence {
+            esp: true,
+            ..script.clone()
+        };
+        let evcc = Evidence {
+            srcs: vec!["evcc"],
+            ..battery.clone()
+        };
+        let agent = |agent| Evidence {
+            agents: vec![agent],
+            ..script.clone()
+        };
+        for (seen, acts) in [
+            (battery, Some(Acts::Battery)),
+            (esp, Some(Acts::Battery)),
+            (
+                calls(Http, &["EM.GetStatus", "WiFi.GetStatus"]),
+                Some(Acts::Battery),
+            ),
+            (evcc, Some(Acts::Viewer)),
+            (agent("HomeAssistant/2026.11"), Some(Acts::Viewer)),
+            (agent("curl/8"), Some(Acts::Unknown)),
+            (script.clone(), None),
+        ] {
+            assert_eq!(guess(&seen).map(Brand::acts), acts, "{seen:?}");
+        }
     }
 }

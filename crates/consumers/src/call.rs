@@ -22,6 +22,17 @@ pub struct Caller {
     pub agent: Option<Arc<str>>,
 }
 
+/// Who reads: an address on a channel.
+pub type Reader = (IpAddr, Channel);
+
+impl Caller {
+    /// The reader that it is.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        (self.peer.to_canonical(), self.channel)
+    }
+}
+
 /// One call and what was answered.
 #[derive(Clone, Debug)]
 pub struct AnsweredCall<'a> {

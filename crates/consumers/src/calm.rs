@@ -7,27 +7,22 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::IpAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use super::{Channel, swing::Swing};
+use super::{
+    Channel, Reader,
+    sharing::{RepeatedCalls, least_lately},
+    swing::Swing,
+};
 use control::{Control, Decision, Question, ReaderState, Value};
-
-/// A battery: an address on a channel.
-pub type Reader = (IpAddr, Channel);
 
 /// Batteries that are told apart; further ones are answered as without control. No house has as
 /// many.
 const READERS: usize = 64;
 /// A battery that has not asked for so long makes room for another.
 const FORGET: Duration = Duration::from_secs(300);
-/// A datagram's sender may be forged, so such an address takes a share once it has asked this often
-/// …
-const ASKS: u32 = 3;
-/// … over at least this time.
-const ASKING_FOR: Duration = Duration::from_secs(2);
 /// Other parts of the power that are asked for within this time of an answer belong to its round.
 const ROUND: Duration = Duration::from_millis(500);
 /// What a battery was told within this time before it was known for one is on its way.
@@ -94,9 +89,8 @@ pub struct ControlledAnswer {
 
 #[derive(Debug)]
 struct Battery {
-    first: Duration,
-    last: Duration,
-    asks: u32,
+    /// A datagram's sender may be forged, so such an address takes a share once it counts.
+    asking: RepeatedCalls,
     /// Its newest datagram; an older one that waits is not answered any more.
     ticket: u64,
     round: Option<Round>,
@@ -115,17 +109,11 @@ struct Round {
 impl Battery {
     fn new(now: Duration) -> Self {
         Self {
-            first: now,
-            last: now,
-            asks: 0,
+            asking: RepeatedCalls::new(now),
             ticket: 0,
             round: None,
             known: false,
         }
-    }
-
-    fn counts(&self) -> bool {
-        self.asks >= ASKS && self.last.saturating_sub(self.first) >= ASKING_FOR
     }
 }
 
@@ -188,14 +176,13 @@ impl Calm {
         let Some(battery) = book.entry(now, reader) else {
             return 0;
         };
-        if now.saturating_sub(battery.last) >= FORGET {
+        if battery.asking.silent_for(now) >= FORGET {
             *battery = Battery {
                 ticket: battery.ticket,
                 ..Battery::new(now)
             };
         }
-        battery.last = now;
-        battery.asks = battery.asks.saturating_add(1);
+        battery.asking.mark(reader.1 == Channel::Udp, now);
         battery.ticket += 1;
         battery.ticket
     }
@@ -220,7 +207,7 @@ impl Calm {
             round.parts.push(ask.part);
             return Turn::Answer(round.factor);
         }
-        let counts = !datagram || battery.counts();
+        let counts = battery.asking.counts();
         let new = !std::mem::replace(&mut battery.known, true);
         let waited = if ask.first {
             Duration::ZERO
@@ -276,7 +263,7 @@ impl Calm {
         let book = self.book();
         book.batteries
             .get(reader)
-            .filter(|battery| now.saturating_sub(battery.last) < FORGET)?;
+            .filter(|battery| battery.asking.silent_for(now) < FORGET)?;
         book.control.state(now, reader)
     }
 
@@ -323,49 +310,25 @@ impl Book {
 
     /// Batteries that share the power.
     fn counting(&self, now: Duration) -> usize {
-        let lately = |battery: &Battery| {
-            now.saturating_sub(battery.last) < Duration::from_secs_f64(self.control.shares_for())
-        };
-        self.batteries
-            .iter()
-            .filter(|((_, channel), b)| lately(b) && (*channel != Channel::Udp || b.counts()))
-            .count()
+        let lately = Duration::from_secs_f64(self.control.shares_for());
+        let counts = |b: &&Battery| b.asking.counts() && b.asking.silent_for(now) < lately;
+        self.batteries.values().filter(counts).count()
     }
 
-    /// The battery, if there is room: those that are silent for long go first, then, of those by
-    /// datagrams, one that has not kept asking. So a flood of forged senders pushes none out.
+    /// The battery, if there is room or somebody makes some.
     fn entry(&mut self, now: Duration, reader: Reader) -> Option<&mut Battery> {
         if self.batteries.len() >= READERS && !self.batteries.contains_key(&reader) {
-            let gone: Vec<Reader> = self
-                .batteries
-                .iter()
-                .filter(|(_, b)| now.saturating_sub(b.last) >= FORGET)
-                .map(|(reader, _)| *reader)
-                .collect();
-            let passing = self
-                .batteries
-                .iter()
-                .filter(|((_, channel), b)| *channel == Channel::Udp && !b.counts());
-            let passing = passing
-                .min_by_key(|(_, b)| b.last)
-                .map(|(reader, _)| *reader);
-            for reader in if gone.is_empty() {
-                passing.into_iter().collect()
-            } else {
-                gone
-            } {
-                self.batteries.remove(&reader);
-                self.control.forget(&reader);
+            let all = self.batteries.iter().map(|(reader, b)| (*reader, b.asking));
+            for gone in least_lately(all, FORGET, now) {
+                self.batteries.remove(&gone);
+                self.control.forget(&gone);
             }
             if self.batteries.len() >= READERS {
                 return None;
             }
         }
-        Some(
-            self.batteries
-                .entry(reader)
-                .or_insert_with(|| Battery::new(now)),
-        )
+        let new = || Battery::new(now);
+        Some(self.batteries.entry(reader).or_insert_with(new))
     }
 }
 

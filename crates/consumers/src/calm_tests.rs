@@ -1,7 +1,7 @@
 //! Tickets, rounds, shares and room.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::*;
 
@@ -15,31 +15,33 @@ fn reader(n: u32, channel: Channel) -> Reader {
 
 fn calm(watts: f64) -> Calm {
     let calm = Calm::new();
-    assert!(calm.reading(
-        ms(0),
-        Some(PowerSample {
-            made: [Some(ms(0)), None, None],
-            watts
-        })
-    ));
+    assert!(calm.reading(ms(0), Some(sample(ms(0), watts))));
     calm
 }
 
+/// A reading whose first phase was reported at `made`.
+fn sample(made: Duration, watts: f64) -> PowerSample {
+    PowerSample {
+        made: [Some(made), None, None],
+        watts,
+    }
+}
+
 /// A question's first look.
+fn question(calm: &Calm, now: Duration, reader: Reader, phase: u8) -> Ask {
+    Ask {
+        reader,
+        ticket: calm.ticket(now, reader),
+        share: None,
+        part: ("EM1.GetStatus", Some(phase)),
+        since: now,
+        first: true,
+        before: None,
+    }
+}
+
 fn asks(calm: &Calm, now: Duration, reader: Reader, phase: u8) -> Turn {
-    let ticket = calm.ticket(now, reader);
-    calm.ask(
-        now,
-        &Ask {
-            reader,
-            ticket,
-            share: None,
-            part: ("EM1.GetStatus", Some(phase)),
-            since: now,
-            first: true,
-            before: None,
-        },
-    )
+    calm.ask(now, &question(calm, now, reader, phase))
 }
 
 #[test]
@@ -62,20 +64,8 @@ fn the_same_watts_are_answered_once_and_the_parts_of_a_round_all() {
 #[test]
 fn an_equal_value_is_a_reading_and_the_same_one_is_none() {
     let calm = calm(400.0);
-    assert!(!calm.reading(
-        ms(500),
-        Some(PowerSample {
-            made: [Some(ms(0)), None, None],
-            watts: 400.0
-        })
-    ));
-    assert!(calm.reading(
-        ms(1000),
-        Some(PowerSample {
-            made: [Some(ms(1000)), None, None],
-            watts: 400.0
-        })
-    ));
+    assert!(!calm.reading(ms(500), Some(sample(ms(0), 400.0))));
+    assert!(calm.reading(ms(1000), Some(sample(ms(1000), 400.0))));
     assert!(calm.reading(ms(2000), None));
     assert!(!calm.reading(ms(2000), None));
 }
@@ -85,19 +75,11 @@ fn a_newer_datagram_takes_the_place_of_the_one_that_waits() {
     let calm = calm(400.0);
     let battery = reader(1, Channel::Udp);
     assert_eq!(asks(&calm, ms(10), battery, 0), Turn::Answer(1.0));
-    let ticket = calm.ticket(ms(500), battery);
-    let waiting = |first| Ask {
-        reader: battery,
-        ticket,
-        share: None,
-        part: ("EM1.GetStatus", Some(0)),
-        since: ms(500),
-        first,
-        before: None,
-    };
-    assert!(matches!(calm.ask(ms(500), &waiting(true)), Turn::Wait(_)));
+    let mut waiting = question(&calm, ms(500), battery, 0);
+    assert!(matches!(calm.ask(ms(500), &waiting), Turn::Wait(_)));
     assert!(matches!(asks(&calm, ms(1000), battery, 0), Turn::Wait(_)));
-    assert_eq!(calm.ask(ms(1001), &waiting(false)), Turn::Silence);
+    waiting.first = false;
+    assert_eq!(calm.ask(ms(1001), &waiting), Turn::Silence);
 }
 
 #[test]
@@ -113,24 +95,15 @@ fn batteries_share_and_forged_senders_take_nothing() {
             "who does not count yet gets no more than it will when it does"
         );
     }
-    for second in 1..40 {
-        calm.reading(
-            ms(second * 1000),
-            Some(PowerSample {
-                made: [Some(ms(second * 1000)), None, None],
-                watts: 400.0,
-            }),
-        );
+    for second in 1..40_u32 {
+        let now = |more| ms(u64::from(second) * 1000 + more);
+        calm.reading(now(0), Some(sample(now(0), 400.0)));
         for n in 0..20 {
-            asks(
-                &calm,
-                ms(second * 1000 + 1),
-                reader(1000 * second as u32 + n, Channel::Udp),
-                0,
-            );
+            let forged = reader(1000 * second + n, Channel::Udp);
+            asks(&calm, now(1), forged, 0);
         }
-        asks(&calm, ms(second * 1000 + 2), one, 0);
-        asks(&calm, ms(second * 1000 + 3), two, 0);
+        asks(&calm, now(2), one, 0);
+        asks(&calm, now(3), two, 0);
     }
     for battery in [one, two] {
         assert_eq!(calm.state(ms(40_000), &battery).unwrap().share, 0.5);
@@ -141,43 +114,24 @@ fn batteries_share_and_forged_senders_take_nothing() {
 #[test]
 fn with_no_room_left_one_is_answered_as_without_control() {
     let calm = calm(400.0);
+    let ask = |now, n| asks(&calm, now, reader(n, Channel::Websocket), 0);
     for n in 0..READERS as u32 {
-        assert!(matches!(
-            asks(&calm, ms(10), reader(n, Channel::Websocket), 0),
-            Turn::Answer(_)
-        ));
+        assert!(matches!(ask(ms(10), n), Turn::Answer(_)));
     }
-    assert_eq!(
-        asks(&calm, ms(20), reader(99, Channel::Websocket), 0),
-        Turn::Free
-    );
+    assert_eq!(ask(ms(20), 99), Turn::Free);
     // Minutes later those that went have made room.
-    assert!(matches!(
-        asks(&calm, FORGET + ms(20), reader(99, Channel::Websocket), 0),
-        Turn::Answer(_)
-    ));
+    assert!(matches!(ask(FORGET + ms(20), 99), Turn::Answer(_)));
 }
 
 #[test]
 fn an_option_s_share_counts() {
     let calm = calm(400.0);
     let battery = reader(1, Channel::Http);
-    let ticket = calm.ticket(ms(0), battery);
-    assert_eq!(
-        calm.ask(
-            ms(0),
-            &Ask {
-                reader: battery,
-                ticket,
-                share: Some(0.3),
-                part: ("EM1.GetStatus", Some(0)),
-                since: ms(0),
-                first: true,
-                before: None
-            }
-        ),
-        Turn::Answer(0.3)
-    );
+    let ask = Ask {
+        share: Some(0.3),
+        ..question(&calm, ms(0), battery, 0)
+    };
+    assert_eq!(calm.ask(ms(0), &ask), Turn::Answer(0.3));
 }
 
 #[test]
@@ -186,14 +140,12 @@ fn what_was_told_is_remembered_for_people() {
     let battery = reader(1, Channel::Http);
     asks(&calm, ms(10), battery, 0);
     asks(&calm, ms(20), battery, 1);
-    assert_eq!(
-        calm.told(ms(20)),
-        [ControlledAnswer {
-            at: ms(10),
-            reader: battery,
-            watts: 400.0
-        }]
-    );
+    let told = ControlledAnswer {
+        at: ms(10),
+        reader: battery,
+        watts: 400.0,
+    };
+    assert_eq!(calm.told(ms(20)), [told]);
     assert!(calm.told(ms(10) + TOLD_FOR * 2).is_empty());
 }
 
@@ -201,20 +153,11 @@ fn what_was_told_is_remembered_for_people() {
 fn what_it_was_told_before_it_was_known_is_on_its_way() {
     let first = |before| {
         let calm = calm(400.0);
-        let reader = reader(1, Channel::Http);
-        let ticket = calm.ticket(ms(5000), reader);
-        calm.ask(
-            ms(5000),
-            &Ask {
-                reader,
-                ticket,
-                share: None,
-                part: ("EM1.GetStatus", Some(0)),
-                since: ms(5000),
-                first: true,
-                before,
-            },
-        )
+        let ask = Ask {
+            before,
+            ..question(&calm, ms(5000), reader(1, Channel::Http), 0)
+        };
+        calm.ask(ms(5000), &ask)
     };
     assert!(matches!(first(Some((410.0, ms(4500)))), Turn::Wait(_)));
     for before in [None, Some((410.0, ms(100))), Some((100.0, ms(4500)))] {

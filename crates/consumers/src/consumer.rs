@@ -8,6 +8,7 @@ use super::{
     Channel,
     call::{AnsweredCall, Caller},
     known::Kept,
+    overview::MethodView,
 };
 use vocab::Now;
 
@@ -33,20 +34,26 @@ const BATTERY_GAP: f32 = 0.15;
 const LEAST_SILENCE: Duration = Duration::from_secs(10);
 
 /// At most [`TEXT`] characters of a stranger's text.
-pub(super) fn clip(text: &str) -> Arc<str> {
-    match text.char_indices().nth(TEXT) {
-        Some((end, _)) => text[..end].into(),
-        None => text.into(),
+fn clip(text: &str) -> &str {
+    let end = text.char_indices().nth(TEXT).map(|(end, _)| end);
+    end.map_or(text, |end| &text[..end])
+}
+
+/// Puts what a stranger says of itself in place of what it said before; whether that is something
+/// else.
+fn replace(before: &mut Option<Arc<str>>, text: &str) -> bool {
+    let text = clip(text);
+    let differs = before.as_deref() != Some(text);
+    if differs {
+        *before = Some(text.into());
     }
+    differs
 }
 
 /// Calls of one method.
 #[derive(Clone, Debug)]
 pub(super) struct Method {
-    pub name: Arc<str>,
-    pub known: bool,
-    pub calls: u64,
-    pub errors: u64,
+    pub shown: MethodView,
     pace: Pace,
 }
 
@@ -121,7 +128,7 @@ impl Pace {
 }
 
 /// One consumer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Consumer {
     pub peer_port: u16,
     pub local_port: u16,
@@ -161,29 +168,10 @@ impl Consumer {
         Self {
             peer_port: caller.peer_port,
             local_port: caller.local_port,
-            agent: caller.agent.as_deref().map(clip),
-            src: None,
-            methods: Vec::new(),
-            calls: 0,
-            unknown: 0,
-            errors: 0,
-            last_error: None,
-            notified: 0,
-            connections: 0,
+            agent: caller.agent.as_deref().map(|agent| clip(agent).into()),
             first: now,
             last: now,
-            answered: None,
-            value: None,
-            exchanges: VecDeque::new(),
-            esp: false,
-            gx_id: false,
-            frozen: false,
-            signs: 0,
-            known: None,
-            phases: 0,
-            whole: false,
-            nulls: false,
-            value_pace: Pace::default(),
+            ..Self::default()
         }
     }
 
@@ -193,14 +181,8 @@ impl Consumer {
         let telling = |port| Some(port).filter(|port| TELLING_PORTS.contains(port));
         self.signs += u32::from(telling(self.peer_port) != telling(caller.peer_port));
         (self.peer_port, self.local_port) = (caller.peer_port, caller.local_port);
-        if let Some(agent) = &caller.agent
-            && !self
-                .agent
-                .as_ref()
-                .is_some_and(|known| agent.starts_with(&**known))
-        {
-            self.agent = Some(clip(agent));
-            self.signs += 1;
+        if let Some(agent) = &caller.agent {
+            self.signs += u32::from(replace(&mut self.agent, agent));
         }
     }
 
@@ -225,14 +207,8 @@ impl Consumer {
     /// Takes a call in and says under which name its method is kept.
     pub(super) fn note(&mut self, asked: &AnsweredCall<'_>, now: Now) -> Arc<str> {
         self.touch(asked.caller, now);
-        if let Some(src) = asked.src
-            && !self
-                .src
-                .as_ref()
-                .is_some_and(|known| src.starts_with(&**known))
-        {
-            self.src = Some(clip(src));
-            self.signs += 1;
+        if let Some(src) = asked.src {
+            self.signs += u32::from(replace(&mut self.src, src));
         }
         self.calls += 1;
         self.unknown += u64::from(!asked.known);
@@ -268,40 +244,33 @@ impl Consumer {
 
     fn count(&mut self, asked: &AnsweredCall<'_>, now: Now) -> Arc<str> {
         let errors = u64::from(asked.error.is_some());
-        if let Some(method) = self.methods.iter_mut().find(|m| *m.name == *asked.method) {
-            method.calls += 1;
-            method.errors += errors;
-            method.pace.mark(now.mono);
-            return Arc::clone(&method.name);
-        }
         let name = clip(asked.method);
-        if let Some(method) = self.methods.iter_mut().find(|m| m.name == name) {
-            method.calls += 1;
-            method.errors += errors;
-            method.pace.mark(now.mono);
-        } else if self.methods.len() < METHODS {
-            let pace = Pace {
-                last: Some(now.mono),
-                ..Pace::default()
-            };
+        let before = self.methods.iter_mut().find(|m| *m.shown.method == *name);
+        if let Some(Method { shown, pace }) = before {
+            shown.calls += 1;
+            shown.errors += errors;
+            pace.mark(now.mono);
+            return Arc::clone(&shown.method);
+        }
+        let method: Arc<str> = name.into();
+        if self.methods.len() < METHODS {
             self.signs += 1;
-            self.methods.push(Method {
-                name: Arc::clone(&name),
+            let mut pace = Pace::default();
+            pace.mark(now.mono);
+            let shown = MethodView {
+                method: Arc::clone(&method),
                 known: asked.known,
                 calls: 1,
                 errors,
-                pace,
-            });
+            };
+            self.methods.push(Method { shown, pace });
         }
-        name
+        method
     }
 
     fn keep(&mut self, asked: &AnsweredCall<'_>, method: Arc<str>, now: Now) {
-        let last = if self.exchanges.len() == EXCHANGES {
-            self.exchanges.pop_front()
-        } else {
-            None
-        };
+        let full = self.exchanges.len() == EXCHANGES;
+        let last = full.then(|| self.exchanges.pop_front()).flatten();
         // A request's bytes lie in its connection's buffer, so they are copied; who polls sends the
         // same ones again.
         let head = &asked.request[..asked.request.len().min(EXCHANGE_BYTES)];
@@ -326,13 +295,10 @@ impl Consumer {
     /// questions one after the other are how a reader begins, and no rhythm; nor has one any more
     /// that asked to begin with, and is told since.
     pub(super) fn cadence(&self, now: Now) -> Option<f64> {
-        let (gap, last) = {
-            let often = self.methods.iter().max_by_key(|m| m.calls).map(|m| &m.pace);
-            [Some(&self.value_pace), often]
-                .into_iter()
-                .flatten()
-                .find_map(|pace| Some((pace.cadence()?, pace.last?)))?
-        };
+        let often = self.methods.iter().max_by_key(|m| m.shown.calls);
+        let paces = [Some(&self.value_pace), often.map(|m| &m.pace)];
+        let rhythm = |pace: &Pace| Some((pace.cadence()?, pace.last?));
+        let (gap, last) = paces.into_iter().flatten().find_map(rhythm)?;
         let quiet = now.mono.saturating_sub(last);
         (self.notified == 0 || quiet < LEAST_SILENCE + Duration::from_secs_f64(gap * 3.0))
             .then_some(gap)

@@ -1,16 +1,11 @@
 //! Who was heard, and when last: what a watch over readers has to know each second.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use config::ReaderProfiles;
 use profiles::Acts;
 
-use super::{
-    Channel, Consumers, ProfileWhy,
-    brand::{Brand, guess},
-    consumer::Consumer,
-    known::known,
-};
+use super::{Channel, Consumers, Reader, brand::Brand, consumer::Consumer, known::known};
 use vocab::Now;
 
 /// A reader, as a watch sees it.
@@ -44,35 +39,19 @@ impl Consumers {
     pub fn heard(&self, profiles: &ReaderProfiles, now: Now) -> Vec<HeardReader> {
         let inner = self.inner();
         let calls = |c: &Consumer| c.calls + c.notified;
-        let mut all: Vec<(&(IpAddr, Channel), &Consumer)> = inner
-            .consumers
-            .iter()
-            .filter(|(_, c)| calls(c) >= CALLS)
-            .collect();
-        all.sort_by(|a, b| b.1.last.mono.cmp(&a.1.last.mono).then(a.0.cmp(b.0)));
-        all.truncate(MOST);
-        let mut brands: HashMap<IpAddr, Option<Brand>> = HashMap::new();
-        all.into_iter()
-            .map(|((ip, channel), c)| {
-                let brand = *brands
-                    .entry(*ip)
-                    .or_insert_with(|| guess(&inner.evidence(*ip)));
-                let known = known(*ip, *channel, brand, profiles);
-                // The owner's word counts before what it looks like.
-                let named = known
-                    .assigned
-                    .filter(|a| matches!(a.why, ProfileWhy::Address | ProfileWhy::Chosen))
-                    .map(|a| &*a.profile.name);
-                HeardReader {
-                    ip: *ip,
-                    channel: *channel,
-                    product: named.or_else(|| brand.map(|brand| brand.name)),
-                    acts: known.acts,
-                    cadence: c.cadence(now),
-                    calls: calls(c),
-                    last: c.last.mono,
-                }
-            })
-            .collect()
+        let one = |((ip, channel), c, brand): (Reader, &Consumer, Option<Brand>)| {
+            let known = known(ip, channel, brand, profiles);
+            HeardReader {
+                ip,
+                channel,
+                product: known.product(brand),
+                acts: known.acts,
+                cadence: c.cadence(now),
+                calls: calls(c),
+                last: c.last.mono,
+            }
+        };
+        let all = inner.last_heard_first(MOST, |c| calls(c) >= CALLS);
+        all.into_iter().map(one).collect()
     }
 }

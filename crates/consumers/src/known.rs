@@ -23,6 +23,14 @@ pub enum ProfileWhy {
     Chosen,
 }
 
+impl ProfileWhy {
+    /// Whether it is the owner's word, and not what the reader looks like.
+    #[must_use]
+    pub const fn is_owners_word(self) -> bool {
+        matches!(self, Self::Address | Self::Chosen)
+    }
+}
+
 /// A reader's profile, and why.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Assigned {
@@ -40,6 +48,15 @@ pub(super) struct Known {
     pub acts: Acts,
     /// That it only looks is more than a guess: it need not be counted.
     pub looks: bool,
+}
+
+impl Known {
+    /// The product by name: the owner's word, else what it looks like.
+    pub fn product(&self, brand: Option<Brand>) -> Option<&'static str> {
+        let named = self.assigned.filter(|a| a.why.is_owners_word());
+        let name = named.map(|a| &*a.profile.name);
+        name.or_else(|| brand.map(|brand| brand.name))
+    }
 }
 
 /// The same, kept until options or its ways change.
@@ -72,10 +89,7 @@ pub(super) fn known(
 ) -> Known {
     let assigned = assign(peer, channel, brand, profiles);
     let acts = match assigned {
-        Some(Assigned {
-            profile,
-            why: ProfileWhy::Address | ProfileWhy::Chosen,
-        }) => profile.acts,
+        Some(assigned) if assigned.why.is_owners_word() => assigned.profile.acts,
         _ => brand.map_or(Acts::Unknown, Brand::acts),
     };
     let guessed = !brand.is_some_and(|brand| brand.certain)
@@ -99,37 +113,26 @@ fn assign(
     }
     let candidates = brand.map_or(&[][..], Brand::profiles);
     let certain = brand.is_some_and(|brand| brand.certain);
-    let chosen = profiles
-        .chosen
-        .iter()
-        .find(|profile| candidates.contains(&profile.key));
-    if let Some(profile) = chosen {
-        let why = if certain {
-            ProfileWhy::Named
-        } else {
-            ProfileWhy::Chosen
-        };
-        return by(profile, why);
+    let else_named = |why| if certain { ProfileWhy::Named } else { why };
+    let mut chosen = profiles.chosen.iter();
+    if let Some(profile) = chosen.find(|profile| candidates.contains(&profile.key)) {
+        return by(profile, else_named(ProfileWhy::Chosen));
     }
     let mut of_this_way = profiles.chosen.iter().filter(|p| p.reads_by(channel));
     if let (Some(profile), None, false) = (of_this_way.next(), of_this_way.next(), certain) {
         return by(profile, ProfileWhy::Chosen);
     }
-    let profile = profiles::find(candidates.first()?)?;
-    by(
-        profile,
-        if certain {
-            ProfileWhy::Named
-        } else {
-            ProfileWhy::LooksLike
-        },
-    )
+    let likeliest = profiles::find(candidates.first()?)?;
+    by(likeliest, else_named(ProfileWhy::LooksLike))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::*;
+    use super::{
+        ProfileWhy::{Address, Chosen, LooksLike},
+        *,
+    };
     use crate::brand::{Evidence, guess};
 
     fn readers(chosen: &[&str], by_address: &[(&str, &str)]) -> ReaderProfiles {
@@ -147,7 +150,7 @@ mod tests {
 
     fn by(seen: &Evidence<'_>, of: &ReaderProfiles) -> (Option<(&'static str, ProfileWhy)>, Acts) {
         let channel = seen.channels[0];
-        let known = known("192.0.2.7".parse().unwrap(), channel, guess(seen), of);
+        let known = known([192, 0, 2, 7].into(), channel, guess(seen), of);
         (known.assigned.map(|a| (a.profile.key, a.why)), known.acts)
     }
 
@@ -163,44 +166,27 @@ mod tests {
     fn the_owners_word_counts_before_what_it_looks_like() {
         let udp = calls(Channel::Udp, &["EM.GetStatus"]);
         let http = calls(Channel::Http, &["EM.GetStatus"]);
-        assert_eq!(
-            by(&udp, &readers(&[], &[])),
-            (
-                Some(("marstek-venus", ProfileWhy::LooksLike)),
-                Acts::Battery
-            )
-        );
-        assert_eq!(
-            by(&udp, &readers(&["marstek-b2500"], &[])),
-            (Some(("marstek-b2500", ProfileWhy::Chosen)), Acts::Battery)
-        );
-        assert_eq!(
-            by(
-                &udp,
-                &readers(&["marstek-b2500"], &[("192.0.2.0/24", "evcc")])
-            ),
-            (Some(("evcc", ProfileWhy::Address)), Acts::Viewer)
-        );
-        assert_eq!(by(&http, &readers(&[], &[])), (None, Acts::Unknown));
-        assert_eq!(
-            by(&http, &readers(&["indevolt"], &[])),
-            (Some(("indevolt", ProfileWhy::Chosen)), Acts::Battery),
-            "it cannot be told from a script"
-        );
-        assert_eq!(
-            by(&http, &readers(&["indevolt", "jackery"], &[])),
-            (None, Acts::Unknown),
-            "which of both?"
-        );
         let curl = Evidence {
             agents: vec!["curl/8"],
-            ..http
+            ..http.clone()
         };
-        assert_eq!(
-            by(&curl, &readers(&["indevolt"], &[])),
-            (None, Acts::Unknown),
-            "it says what it is"
-        );
+        let battery = |key, why| (Some((key, why)), Acts::Battery);
+        let nothing = (None, Acts::Unknown);
+        for (seen, chosen, want) in [
+            (&udp, &[][..], battery("marstek-venus", LooksLike)),
+            (&udp, &["marstek-b2500"], battery("marstek-b2500", Chosen)),
+            (&http, &[], nothing),
+            // It cannot be told from a script.
+            (&http, &["indevolt"], battery("indevolt", Chosen)),
+            // Which of both?
+            (&http, &["indevolt", "jackery"], nothing),
+            // It says what it is.
+            (&curl, &["indevolt"], nothing),
+        ] {
+            assert_eq!(by(seen, &readers(chosen, &[])), want, "{seen:?} {chosen:?}");
+        }
+        let named = readers(&["marstek-b2500"], &[("192.0.2.0/24", "evcc")]);
+        assert_eq!(by(&udp, &named), (Some(("evcc", Address)), Acts::Viewer));
     }
 
     #[test]
@@ -208,25 +194,22 @@ mod tests {
         let openems = calls(Channel::Http, &["EM.GetStatus", "Shelly.GetDeviceInfo"]);
         assert_eq!(
             by(&openems, &readers(&[], &[])),
-            (Some(("openems", ProfileWhy::LooksLike)), Acts::Unknown)
+            (Some(("openems", LooksLike)), Acts::Unknown)
         );
         assert_eq!(
             by(&openems, &readers(&["openems"], &[])),
-            (Some(("openems", ProfileWhy::Chosen)), Acts::Viewer)
+            (Some(("openems", Chosen)), Acts::Viewer)
         );
-        let known = |seen: &Evidence<'_>| {
-            known(
-                "192.0.2.7".parse().unwrap(),
-                Channel::Http,
-                guess(seen),
-                &ReaderProfiles::default(),
-            )
+        let looks = |seen: &Evidence<'_>| {
+            let peer = [192, 0, 2, 7].into();
+            let none = ReaderProfiles::default();
+            known(peer, Channel::Http, guess(seen), &none).looks
         };
-        assert!(!known(&openems).looks);
+        assert!(!looks(&openems));
         let evcc = Evidence {
             srcs: vec!["evcc"],
             ..calls(Channel::Http, &["EM.GetStatus"])
         };
-        assert!(known(&evcc).looks);
+        assert!(looks(&evcc));
     }
 }

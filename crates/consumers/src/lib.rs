@@ -28,8 +28,8 @@ mod tests;
 pub mod verdict;
 
 pub use about::About;
-pub use call::{AnsweredCall, Asked, Caller};
-pub use calm::{Ask, Calm, ControlledAnswer, Reader, Turn};
+pub use call::{AnsweredCall, Asked, Caller, Reader};
+pub use calm::{Ask, Calm, ControlledAnswer, Turn};
 pub use heard::HeardReader;
 pub use known::{Assigned, ProfileWhy};
 pub use overview::{ConsumerView, ExchangeView, Overview};

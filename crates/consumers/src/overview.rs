@@ -9,10 +9,10 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Channel,
+    Channel, Reader,
     about::About,
-    brand::{Brand, guess},
-    consumer::Consumer,
+    brand::Brand,
+    consumer::{Consumer, Exchange},
     known::{Known, ProfileWhy, known},
     registry::{Consumers, Inner, Recent, Tally},
     sharing::{CallerSigns, is_viewer, named_share},
@@ -121,10 +121,9 @@ impl ConsumerView {
     /// The product: the owner's word, else what it looks like.
     #[must_use]
     pub fn product(&self) -> Option<&'static str> {
-        self.profile
-            .filter(|view| matches!(view.why, ProfileWhy::Address | ProfileWhy::Chosen))
-            .map(|view| view.name)
-            .or_else(|| self.brand.map(|brand| brand.name))
+        let named = self.profile.filter(|view| view.why.is_owners_word());
+        let name = named.map(|view| view.name);
+        name.or_else(|| self.brand.map(|brand| brand.name))
     }
 }
 
@@ -273,47 +272,26 @@ impl Consumers {
     /// The newest requests of one consumer with their answers, oldest first.
     #[must_use]
     pub fn exchanges(&self, peer: IpAddr, channel: Channel) -> Vec<ExchangeView> {
-        self.inner()
-            .consumers
-            .get(&(peer.to_canonical(), channel))
-            .map(exchanges)
-            .unwrap_or_default()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let view = |e: &Exchange| ExchangeView {
+            ts_ms: (e.unix * 1000.0) as i64,
+            method: Arc::clone(&e.method),
+            error: e.error,
+            request: text(&e.request),
+            reply: text(&e.reply),
+        };
+        let inner = self.inner();
+        let consumer = inner.consumers.get(&(peer.to_canonical(), channel));
+        let exchanges = consumer.into_iter().flat_map(|c| &c.exchanges);
+        exchanges.map(view).collect()
     }
-}
-
-fn exchanges(consumer: &Consumer) -> Vec<ExchangeView> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let view = |e: &super::consumer::Exchange| ExchangeView {
-        ts_ms: (e.unix * 1000.0) as i64,
-        method: Arc::clone(&e.method),
-        error: e.error,
-        request: text(&e.request),
-        reply: text(&e.reply),
-    };
-    consumer.exchanges.iter().map(view).collect()
 }
 
 fn overview(inner: &Inner, about: &About<'_>, now: Now) -> Overview {
-    let mut brands: BTreeMap<IpAddr, Option<Brand>> = BTreeMap::new();
-    for (ip, _) in inner.consumers.keys() {
-        brands
-            .entry(*ip)
-            .or_insert_with(|| guess(&inner.evidence(*ip)));
-    }
-    let mut sorted: Vec<(&(IpAddr, Channel), &Consumer)> = inner.consumers.iter().collect();
-    sorted.sort_by(|a, b| b.1.last.mono.cmp(&a.1.last.mono).then(a.0.cmp(b.0)));
-    let consumers = sorted
+    let all = inner.last_heard_first(usize::MAX, |_| true);
+    let consumers = all
         .into_iter()
-        .map(|(key, c)| {
-            view(
-                inner,
-                *key,
-                c,
-                brands.get(&key.0).copied().flatten(),
-                about,
-                now,
-            )
-        })
+        .map(|(reader, c, brand)| view(inner, reader, c, brand, about, now))
         .collect();
     Overview {
         ts: now.unix,
@@ -338,7 +316,7 @@ fn overview(inner: &Inner, about: &About<'_>, now: Now) -> Overview {
 
 fn view(
     inner: &Inner,
-    (ip, channel): (IpAddr, Channel),
+    (ip, channel): Reader,
     c: &Consumer,
     brand: Option<Brand>,
     about: &About<'_>,
@@ -365,24 +343,12 @@ fn view(
     } else {
         inner.seen.peek(signs, scaling, &inner.home, now.mono)
     };
-    let mut methods: Vec<MethodView> = c
-        .methods
-        .iter()
-        .map(|m| MethodView {
-            method: Arc::clone(&m.name),
-            known: m.known,
-            calls: m.calls,
-            errors: m.errors,
-        })
-        .collect();
+    let mut methods: Vec<MethodView> = c.methods.iter().map(|m| m.shown.clone()).collect();
     methods.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.method.cmp(&b.method)));
     let cadence = c.cadence(now);
     let silent_since = c.silent_since(now).map(|at| at.unix);
-    let unknown: Vec<Arc<str>> = methods
-        .iter()
-        .filter(|m| !m.known)
-        .map(|m| Arc::clone(&m.method))
-        .collect();
+    let unknown = methods.iter().filter(|m| !m.known);
+    let unknown: Vec<Arc<str>> = unknown.map(|m| Arc::clone(&m.method)).collect();
     let signs = Signs {
         // Who is told and need not ask is not silent, nor is who came by once.
         silent_since: silent_since

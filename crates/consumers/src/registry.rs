@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    Channel,
+    Channel, Reader,
     about::About,
-    brand::{self, Evidence},
+    brand::{self, Brand, Evidence},
     call::{AnsweredCall, Asked, Caller},
     consumer::Consumer,
     known::{Assigned, Kept, Known, ProfileWhy, known},
@@ -61,7 +61,7 @@ pub(super) struct Inner {
     pub max: usize,
     pub home: Vec<IpAddr>,
     pub seen: Seen,
-    pub consumers: HashMap<(IpAddr, Channel), Consumer>,
+    pub consumers: HashMap<Reader, Consumer>,
     pub tallies: [Tally; Channel::ALL.len()],
     pub ports: BTreeMap<u16, Port>,
 }
@@ -114,26 +114,12 @@ impl Consumers {
         }
         let inner = &mut *self.inner();
         let viewer = inner.known(caller, src, None, about.profiles).looks;
-        let known = inner
-            .consumers
-            .get(&(caller.peer.to_canonical(), caller.channel));
-        let agent = caller
-            .agent
-            .as_deref()
-            .or_else(|| known.and_then(|c| c.agent.as_deref()));
-        let src = src.or_else(|| known.and_then(|c| c.src.as_deref()));
-        inner.seen.share(
-            CallerSigns {
-                peer: caller.peer,
-                agent,
-                src,
-                datagram: caller.channel == Channel::Udp,
-                viewer,
-            },
-            scaling,
-            &inner.home,
-            now.mono,
-        )
+        let before = inner.consumers.get(&caller.reader());
+        let signs = CallerSigns {
+            viewer,
+            ..signs(caller, src, before)
+        };
+        inner.seen.share(signs, scaling, &inner.home, now.mono)
     }
 
     /// Whether `caller`, who asks for power by `method`, is a battery that calm control answers
@@ -167,27 +153,17 @@ impl Consumers {
         if named(&control.readers) {
             return true;
         }
-        let inner = &mut *self.inner();
-        let known = inner.consumers.get(&(peer, caller.channel));
-        let signs = CallerSigns {
-            peer,
-            agent: caller
-                .agent
-                .as_deref()
-                .or_else(|| known.and_then(|c| c.agent.as_deref())),
-            src: src.or_else(|| known.and_then(|c| c.src.as_deref())),
-            datagram: caller.channel == Channel::Udp,
-            viewer: false,
-        };
         if let Some(profile) = control.profiles.at(peer)
             && profile.acts != Acts::Unknown
         {
             return profile.acts == Acts::Battery;
         }
-        if is_viewer(signs, scaling, &inner.home) {
+        let inner = &mut *self.inner();
+        let before = inner.consumers.get(&caller.reader());
+        if is_viewer(signs(caller, src, before), scaling, &inner.home) {
             return false;
         }
-        let too_fast = known.is_some_and(|c| c.is_faster_than_a_battery(now));
+        let too_fast = before.is_some_and(|c| c.is_faster_than_a_battery(now));
         let known = inner.known(caller, src, Some(method), Some(&control.profiles));
         match (control.mode, known.acts) {
             (_, Acts::Viewer) | (ControlMode::Off, _) | (ControlMode::Auto, Acts::Unknown) => false,
@@ -246,19 +222,16 @@ impl Consumers {
     /// The power that `caller` was told last, W, and when, monotonic.
     #[must_use]
     pub fn told(&self, caller: &Caller) -> Option<(f64, Duration)> {
-        self.inner()
-            .consumers
-            .get(&(caller.peer.to_canonical(), caller.channel))
-            .and_then(Consumer::told)
+        let inner = self.inner();
+        inner.consumers.get(&caller.reader())?.told()
     }
 
     /// Notes a question for power that was left without an answer on purpose: its reader asks
     /// again.
     pub fn passed_over(&self, asked: &AnsweredCall<'_>, now: Now) {
         let inner = &mut *self.inner();
-        inner
-            .entry(asked.caller, now)
-            .passed_over(asked.caller, now);
+        let consumer = inner.entry(asked.caller, now);
+        consumer.passed_over(asked.caller, now);
         self.tell(inner, asked, now);
     }
 
@@ -271,10 +244,8 @@ impl Consumers {
         let before = consumer.signs;
         let method = consumer.note(asked, now);
         if consumer.signs != before {
-            inner
-                .consumers
-                .iter_mut()
-                .filter(|((ip, _), _)| *ip == peer)
+            let all = inner.consumers.iter_mut();
+            all.filter(|((ip, _), _)| *ip == peer)
                 .for_each(|(_, c)| c.known = None);
         }
         if new_src && asked.src.is_some_and(|src| src.starts_with("aios-")) {
@@ -294,12 +265,7 @@ impl Consumers {
             Some((calls, failed)) => (*calls, *failed) = (*calls + 1, *failed + errors),
             None => drop(tally.methods.insert(name.into(), (1, errors))),
         }
-        tally.push(Recent {
-            unix: now.unix,
-            peer,
-            method: Some(method),
-            word,
-        });
+        inner.list(asked.caller, Some(method), word, now);
         self.tell(inner, asked, now);
     }
 
@@ -348,12 +314,7 @@ impl Consumers {
         let consumer = inner.entry(caller, now);
         consumer.touch(caller, now);
         consumer.connections += 1;
-        inner.tallies[caller.channel as usize].push(Recent {
-            unix: now.unix,
-            peer: caller.peer.to_canonical(),
-            method: None,
-            word: "connect",
-        });
+        inner.list(caller, None, "connect", now);
     }
 
     /// Notes that the other side of an outbound connection has asked who we are, and says whether a
@@ -361,10 +322,7 @@ impl Consumers {
     /// restarted since.
     pub fn introduced(&self, caller: &Caller, again: bool) -> bool {
         let inner = &mut *self.inner();
-        let Some(consumer) = inner
-            .consumers
-            .get_mut(&(caller.peer.to_canonical(), caller.channel))
-        else {
+        let Some(consumer) = inner.consumers.get_mut(&caller.reader()) else {
             return false;
         };
         consumer.frozen = again && consumer.gx_id;
@@ -374,18 +332,10 @@ impl Consumers {
     /// Notes that it is closed.
     pub fn disconnected(&self, caller: &Caller, now: Now) {
         let inner = &mut *self.inner();
-        if let Some(consumer) = inner
-            .consumers
-            .get_mut(&(caller.peer.to_canonical(), caller.channel))
-        {
+        if let Some(consumer) = inner.consumers.get_mut(&caller.reader()) {
             consumer.connections = consumer.connections.saturating_sub(1);
         }
-        inner.tallies[caller.channel as usize].push(Recent {
-            unix: now.unix,
-            peer: caller.peer.to_canonical(),
-            method: None,
-            word: "disconnect",
-        });
+        inner.list(caller, None, "disconnect", now);
     }
 
     /// Notes a datagram, whatever becomes of it; `dropped` says in a word why it is not answered
@@ -402,16 +352,56 @@ impl Consumers {
     }
 }
 
-impl Tally {
-    fn push(&mut self, recent: Recent) {
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(recent);
+/// What decides whether `caller` counts; what this question does not say, one `before` it may have.
+fn signs<'a>(
+    caller: &'a Caller,
+    src: Option<&'a str>,
+    before: Option<&'a Consumer>,
+) -> CallerSigns<'a> {
+    let agent = caller.agent.as_deref();
+    CallerSigns {
+        peer: caller.peer,
+        agent: agent.or_else(|| before?.agent.as_deref()),
+        src: src.or_else(|| before?.src.as_deref()),
+        datagram: caller.channel == Channel::Udp,
+        viewer: false,
     }
 }
 
 impl Inner {
+    /// Lists what came of a caller among the newest of its channel.
+    fn list(&mut self, caller: &Caller, method: Option<Arc<str>>, word: &'static str, now: Now) {
+        let recent = &mut self.tallies[caller.channel as usize].recent;
+        if recent.len() == RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(Recent {
+            unix: now.unix,
+            peer: caller.peer.to_canonical(),
+            method,
+            word,
+        });
+    }
+
+    /// So many consumers at most, last heard first, each with the guess of its product.
+    pub(super) fn last_heard_first(
+        &self,
+        most: usize,
+        wanted: impl Fn(&Consumer) -> bool,
+    ) -> Vec<(Reader, &Consumer, Option<Brand>)> {
+        let mut all: Vec<_> = self.consumers.iter().filter(|(_, c)| wanted(c)).collect();
+        all.sort_by(|a, b| b.1.last.mono.cmp(&a.1.last.mono).then(a.0.cmp(b.0)));
+        all.truncate(most);
+        let mut brands: HashMap<IpAddr, Option<Brand>> = HashMap::new();
+        all.into_iter()
+            .map(|(reader, c)| {
+                let guess = || brand::guess(&self.evidence(reader.0));
+                let brand = brands.entry(reader.0).or_insert_with(guess);
+                (*reader, c, *brand)
+            })
+            .collect()
+    }
+
     /// Which product asks, this call being part of how it asks.
     fn known(
         &mut self,
@@ -420,12 +410,9 @@ impl Inner {
         method: Option<&str>,
         profiles: Option<&Arc<ReaderProfiles>>,
     ) -> Known {
-        let key = (caller.peer.to_canonical(), caller.channel);
+        let key = caller.reader();
         let kept = self.consumers.get(&key).and_then(|c| c.known.as_ref());
-        if let Some(known) = kept
-            .zip(profiles)
-            .and_then(|(kept, profiles)| kept.under(profiles))
-        {
+        if let Some(known) = kept.and_then(|kept| kept.under(profiles?)) {
             return known;
         }
         let mut seen = self.evidence(key.0);
@@ -453,7 +440,7 @@ impl Inner {
             && consumer
                 .methods
                 .iter()
-                .any(|known| known.name.eq_ignore_ascii_case(method))
+                .any(|known| known.shown.method.eq_ignore_ascii_case(method))
         {
             consumer.known = Some(Kept::new(profiles, known));
         }
@@ -470,8 +457,8 @@ impl Inner {
                 seen.udp_from = Some(c.peer_port);
             }
             if *channel != Channel::Modbus {
-                seen.calls
-                    .extend(c.methods.iter().map(|m| (*channel, &*m.name)));
+                let methods = c.methods.iter().map(|m| &*m.shown.method);
+                seen.calls.extend(methods.map(|method| (*channel, method)));
             }
             seen.esp |= c.esp;
             seen.gx_id |= c.gx_id;
@@ -489,7 +476,7 @@ impl Inner {
     }
 
     fn entry(&mut self, caller: &Caller, now: Now) -> &mut Consumer {
-        let key = (caller.peer.to_canonical(), caller.channel);
+        let key = caller.reader();
         if self.consumers.len() >= self.max && !self.consumers.contains_key(&key) {
             self.forget(now);
             self.evict();

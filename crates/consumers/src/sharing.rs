@@ -75,9 +75,9 @@ pub fn named_share(peer: IpAddr, scaling: &ScalingSettings) -> Option<f64> {
 #[derive(Clone, Debug, Default)]
 pub struct Seen(HashMap<IpAddr, RepeatedCalls>);
 
-/// How an address has asked without a pause of `request_ip_ttl`.
+/// How somebody has asked without a long pause.
 #[derive(Clone, Copy, Debug)]
-struct RepeatedCalls {
+pub(super) struct RepeatedCalls {
     first: Duration,
     last: Duration,
     asks: u32,
@@ -85,9 +85,52 @@ struct RepeatedCalls {
 }
 
 impl RepeatedCalls {
-    fn counts(&self) -> bool {
+    /// Has not asked yet.
+    pub fn new(now: Duration) -> Self {
+        Self {
+            first: now,
+            last: now,
+            asks: 0,
+            connected: false,
+        }
+    }
+
+    /// Asks once more; `datagram`: by one.
+    pub fn mark(&mut self, datagram: bool, now: Duration) {
+        self.last = now;
+        self.asks = self.asks.saturating_add(1);
+        self.connected |= !datagram;
+    }
+
+    /// Whether it is more than a sender that may be forged.
+    pub fn counts(&self) -> bool {
         self.connected || (self.asks >= ASKS && self.last.saturating_sub(self.first) >= ASKING_FOR)
     }
+
+    pub fn silent_for(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.last)
+    }
+
+    fn counts_within(&self, ttl: Duration, now: Duration) -> bool {
+        self.counts() && self.silent_for(now) < ttl
+    }
+}
+
+/// Who makes room for another: those that are silent for `long`, else, of those that do not count,
+/// the one that asked least lately. So a flood of forged senders pushes nobody out that counts.
+pub(super) fn least_lately<K: Copy>(
+    all: impl Iterator<Item = (K, RepeatedCalls)> + Clone,
+    long: Duration,
+    now: Duration,
+) -> Vec<K> {
+    let silent = all.clone().filter(|(_, a)| a.silent_for(now) >= long);
+    let silent: Vec<K> = silent.map(|(key, _)| key).collect();
+    if !silent.is_empty() {
+        return silent;
+    }
+    let passing = all.filter(|(_, a)| !a.counts());
+    let oldest = passing.min_by_key(|(_, a)| a.last);
+    oldest.into_iter().map(|(key, _)| key).collect()
 }
 
 impl Seen {
@@ -133,10 +176,8 @@ impl Seen {
             scaling.clients as usize
         } else {
             // Who does not count yet gets no more than it will when it does.
-            let counts = self
-                .0
-                .get(&signs.peer.to_canonical())
-                .is_some_and(|a| a.counts() && now.saturating_sub(a.last) < scaling.ttl);
+            let own = self.0.get(&signs.peer.to_canonical());
+            let counts = own.is_some_and(|a| a.counts_within(scaling.ttl, now));
             (self.count(scaling.ttl, now) + usize::from(!counts)).min(MOST_READERS)
         };
         1.0 / readers.max(1) as f64
@@ -144,35 +185,20 @@ impl Seen {
 
     fn mark(&mut self, peer: IpAddr, datagram: bool, ttl: Duration, now: Duration) {
         if self.0.len() >= MOST_SEEN && !self.0.contains_key(&peer) {
-            self.0.retain(|_, a| now.saturating_sub(a.last) < ttl);
-            // A flood of senders: the one that asked least lately goes, but none that counts.
-            if self.0.len() >= MOST_SEEN
-                && let Some(oldest) = self
-                    .0
-                    .iter()
-                    .filter(|(_, a)| !a.counts())
-                    .min_by_key(|(_, a)| a.last)
-                    .map(|(peer, _)| *peer)
-            {
-                self.0.remove(&oldest);
+            let all = self.0.iter().map(|(peer, a)| (*peer, *a));
+            for gone in least_lately(all, ttl, now) {
+                self.0.remove(&gone);
             }
             if self.0.len() >= MOST_SEEN {
                 return;
             }
         }
-        let new = RepeatedCalls {
-            first: now,
-            last: now,
-            asks: 0,
-            connected: false,
-        };
+        let new = RepeatedCalls::new(now);
         let asking = self.0.entry(peer).or_insert(new);
-        if now.saturating_sub(asking.last) >= ttl {
+        if asking.silent_for(now) >= ttl {
             *asking = new;
         }
-        asking.last = now;
-        asking.asks = asking.asks.saturating_add(1);
-        asking.connected |= !datagram;
+        asking.mark(datagram, now);
     }
 
     /// How many addresses count within `ttl`, at most 50.
@@ -180,7 +206,7 @@ impl Seen {
     pub fn count(&self, ttl: Duration, now: Duration) -> usize {
         self.0
             .values()
-            .filter(|a| a.counts() && now.saturating_sub(a.last) < ttl)
+            .filter(|a| a.counts_within(ttl, now))
             .count()
             .min(MOST_READERS)
     }
@@ -211,9 +237,9 @@ mod tests {
         }
     }
 
-    fn signs(ip: &str) -> CallerSigns<'static> {
+    fn signs(peer: IpAddr) -> CallerSigns<'static> {
         CallerSigns {
-            peer: ip.parse().unwrap(),
+            peer,
             agent: None,
             src: None,
             datagram: false,
@@ -222,12 +248,22 @@ mod tests {
     }
 
     fn ask(seen: &mut Seen, s: &ScalingSettings, ip: &str, secs: u64) -> f64 {
-        seen.share(
-            signs(ip),
-            s,
-            &["192.168.1.10".parse().unwrap()],
-            Duration::from_secs(secs),
-        )
+        let home = ["192.168.1.10".parse().unwrap()];
+        let now = Duration::from_secs(secs);
+        seen.share(signs(ip.parse().unwrap()), s, &home, now)
+    }
+
+    fn datagram(seen: &mut Seen, s: &ScalingSettings, peer: IpAddr, ms: u64) -> f64 {
+        let signs = CallerSigns {
+            datagram: true,
+            ..signs(peer)
+        };
+        seen.share(signs, s, &[], Duration::from_millis(ms))
+    }
+
+    /// Senders that nobody has.
+    fn forged(n: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n))
     }
 
     #[test]
@@ -290,11 +326,11 @@ mod tests {
         }
         let agent = CallerSigns {
             agent: Some("HomeAssistant/2026.11.1 aiohttp/3"),
-            ..signs("127.0.0.5")
+            ..signs([127, 0, 0, 5].into())
         };
         let src = CallerSigns {
             src: Some("aios-123"),
-            ..signs("127.0.0.6")
+            ..signs([127, 0, 0, 6].into())
         };
         for viewer in [agent, src] {
             assert_eq!(seen.share(viewer, &s, &[], Duration::from_secs(1)), 1.0);
@@ -308,42 +344,20 @@ mod tests {
         assert_eq!(ask(&mut seen, &s, "127.0.0.2", 34), 1.0);
     }
 
-    fn datagram(seen: &mut Seen, s: &ScalingSettings, peer: IpAddr, ms: u64) -> f64 {
-        seen.share(
-            CallerSigns {
-                peer,
-                agent: None,
-                src: None,
-                datagram: true,
-                viewer: false,
-            },
-            s,
-            &[],
-            Duration::from_millis(ms),
-        )
-    }
-
     #[test]
     fn forged_senders_take_no_share() {
         let s = settings(0, &[], &[]);
         let mut seen = Seen::default();
         let battery = "192.168.1.50".parse().unwrap();
-        let forged = |n: u32| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n));
         for second in 0..60_u32 {
+            let ms = u64::from(second) * 1000;
             for n in 0..500 {
-                let share = datagram(
-                    &mut seen,
-                    &s,
-                    forged(second * 500 + n),
-                    u64::from(second) * 1000 + u64::from(n),
-                );
+                let sender = forged(second * 500 + n);
+                let share = datagram(&mut seen, &s, sender, ms + u64::from(n));
                 assert!(share >= 0.5, "{share}");
             }
-            assert_eq!(
-                datagram(&mut seen, &s, battery, u64::from(second) * 1000 + 999),
-                1.0,
-                "{second}"
-            );
+            let share = datagram(&mut seen, &s, battery, ms + 999);
+            assert_eq!(share, 1.0, "{second}");
         }
         assert!(seen.0.len() <= MOST_SEEN);
     }
@@ -360,12 +374,7 @@ mod tests {
         assert_eq!(shares[3], [0.5, 0.5]);
         for second in 4..10 {
             for n in 0..600 {
-                datagram(
-                    &mut seen,
-                    &s,
-                    IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)),
-                    second * 1000,
-                );
+                datagram(&mut seen, &s, forged(n), second * 1000);
             }
         }
         assert_eq!(datagram(&mut seen, &s, one, 10_000), 1.0 / 50.0);

@@ -113,13 +113,11 @@ fn two_batteries_and_a_browser_are_told_apart() {
     let second = of(&now, "127.0.0.3", Channel::Udp);
     assert_eq!(second.cadence, Some(1.0));
     assert_eq!(second.last_value, Some(300.0));
-    assert_eq!(
-        second.brand,
-        Some(Brand {
-            name: "Marstek or compatible",
-            certain: false
-        })
-    );
+    let marstek = Brand {
+        name: "Marstek or compatible",
+        certain: false,
+    };
+    assert_eq!(second.brand, Some(marstek));
     let browser = of(&now, "127.0.0.9", Channel::Http);
     assert_eq!(browser.role, Role::Viewer);
     assert_eq!(browser.share, 1.0);
@@ -151,13 +149,11 @@ fn home_assistant_is_told_by_its_frames_even_if_it_was_counted_before() {
     );
     assert_eq!(consumers.share(&ha, None, &s, at(0)), 1.0);
     assert_eq!(consumers.share(&battery, None, &s, at(1)), 0.5);
-    consumers.note(
-        &AnsweredCall {
-            src: Some("aios-1"),
-            ..asked(&ha, "Shelly.GetDeviceInfo", None)
-        },
-        at(2),
-    );
+    let named = AnsweredCall {
+        src: Some("aios-1"),
+        ..asked(&ha, "Shelly.GetDeviceInfo", None)
+    };
+    consumers.note(&named, at(2));
     assert_eq!(consumers.share(&ha, None, &s, at(3)), 1.0);
     assert_eq!(consumers.share(&battery, None, &s, at(4)), 1.0);
     consumers.set_home_assistant(vec!["127.0.0.2".parse().unwrap()]);
@@ -180,15 +176,12 @@ fn what_was_said_is_kept_and_cut() {
     let consumers = Consumers::new(100);
     let http = caller("127.0.0.5", Channel::Http);
     for i in 0..25_u64 {
-        let get = Bytes::from(format!("/rpc/Shelly.GetStatus?esp&n={i}"));
-        consumers.note(
-            &AnsweredCall {
-                request: get,
-                reply: Bytes::from(vec![b'x'; 5000]),
-                ..asked(&http, "Shelly.GetStatus", None)
-            },
-            at(i * 1000),
-        );
+        let get = AnsweredCall {
+            request: Bytes::from(format!("/rpc/Shelly.GetStatus?esp&n={i}")),
+            reply: Bytes::from(vec![b'x'; 5000]),
+            ..asked(&http, "Shelly.GetStatus", None)
+        };
+        consumers.note(&get, at(i * 1000));
     }
     let odd = AnsweredCall {
         known: false,
@@ -209,13 +202,11 @@ fn what_was_said_is_kept_and_cut() {
     assert_eq!(c.errors, 1);
     assert_eq!(c.last_error, Some(404));
     assert_eq!(c.cadence, Some(1.0));
-    assert_eq!(
-        c.brand,
-        Some(Brand {
-            name: "Growatt NOAH / NEXA",
-            certain: true
-        })
-    );
+    let growatt = Brand {
+        name: "Growatt NOAH / NEXA",
+        certain: true,
+    };
+    assert_eq!(c.brand, Some(growatt));
     let http = &overview.metrics.http;
     assert_eq!(http.total, 26);
     assert_eq!(http.by_method["Shelly.GetStatus"], 25);
@@ -227,10 +218,7 @@ fn what_was_said_is_kept_and_cut() {
     assert_eq!(last.event, None);
     assert_eq!(last.method.as_deref(), Some("Shelly.Nonsense"));
     let json = serde_json::to_value(&overview).unwrap();
-    assert_eq!(
-        json["clients"]["http_unique"],
-        serde_json::json!(["127.0.0.5"])
-    );
+    assert_eq!(json["clients"]["http_unique"][0], "127.0.0.5");
     assert_eq!(json["consumers"][0]["channel"], "http");
     assert!(
         json["clients"]["http_recent"][0]["verb"] == "GET" && json["metrics"]["ws"]["clients"] == 0
@@ -260,21 +248,26 @@ fn sockets_and_drops_are_counted() {
     assert_eq!(o.metrics.udp.dropped["malformed"], 1);
     assert_eq!(o.udp_ports[0].last_from, Some(udp.peer));
     consumers.disconnected(&ws, at(60_003));
-    assert_eq!(
-        consumers
-            .overview(&off(), at(60_004))
-            .clients
-            .ws_connected
-            .len(),
-        1
-    );
-    let events: Vec<_> = o
-        .clients
-        .ws_recent
-        .iter()
-        .map(|r| r.event.unwrap())
-        .collect();
-    assert_eq!(events, ["connect", "connect"]);
+    let later = consumers.overview(&off(), at(60_004)).clients;
+    assert_eq!(later.ws_connected.len(), 1);
+    let events = o.clients.ws_recent.iter().map(|r| r.event.unwrap());
+    assert!(events.eq(["connect", "connect"]));
+}
+
+#[test]
+fn what_somebody_calls_itself_last_counts() {
+    let consumers = Consumers::new(10);
+    let from = caller("127.0.0.6", Channel::Http);
+    for src in ["", "ev", "evcc"] {
+        let call = AnsweredCall {
+            src: Some(src),
+            ..asked(&from, "EM.GetStatus", None)
+        };
+        consumers.note(&call, at(0));
+        let seen = consumers.overview(&off(), at(1));
+        let reader = of(&seen, "127.0.0.6", Channel::Http);
+        assert_eq!(reader.src.as_deref(), Some(src));
+    }
 }
 
 /// Calls of one reader at these ms: method and whether its answer carries power.
@@ -289,12 +282,8 @@ fn rhythm(calls: &[(u64, &str, bool)], notified: Option<u64>, now: u64) -> Optio
             consumers.notified(&from, Some(5.0), at(ms));
         }
     }
-    of(
-        &consumers.overview(&off(), at(now)),
-        "127.0.0.6",
-        Channel::Websocket,
-    )
-    .cadence
+    let seen = consumers.overview(&off(), at(now));
+    of(&seen, "127.0.0.6", Channel::Websocket).cadence
 }
 
 #[test]
@@ -311,16 +300,9 @@ fn a_burst_to_begin_with_is_no_rhythm() {
     // A Victron driver: the whole set-up when it found the meter, and again when its channel is
     // enabled.
     for start in [0, 4000] {
-        calls.extend(
-            set_up
-                .iter()
-                .enumerate()
-                .map(|(n, method)| (start + n as u64 * 100, *method, false)),
-        );
-        calls.extend([
-            (start + 700, "EM.GetStatus", true),
-            (start + 800, "EM.GetStatus", true),
-        ]);
+        let burst = (start..).step_by(100).zip(set_up);
+        calls.extend(burst.map(|(ms, method)| (ms, method, false)));
+        calls.extend([700, 800].map(|ms| (start + ms, "EM.GetStatus", true)));
     }
     assert_eq!(rhythm(&calls, Some(500), 9000), None);
     assert_eq!(rhythm(&calls, Some(500), 600_000), None);
@@ -350,26 +332,16 @@ fn several_questions_one_after_the_other_are_one_round() {
         (rhythm(&calls, None, 10_000).unwrap() - 1.0).abs() < 0.05,
         "a Modbus master that reads three blocks a second"
     );
-    let pairs: Vec<_> = (0..12)
-        .flat_map(|n| {
-            [
-                (n * 2000, "EM.GetStatus", true),
-                (n * 2000 + 40, "EMData.GetStatus", false),
-            ]
-        })
-        .collect();
+    let pair = |ms| {
+        let power = (ms, "EM.GetStatus", true);
+        [power, (ms + 40, "EMData.GetStatus", false)]
+    };
+    let pairs: Vec<_> = (0..12).flat_map(|n| pair(n * 2000)).collect();
     assert_eq!(rhythm(&pairs, None, 24_000), Some(2.0));
-    let gap: Vec<_> = (0..15)
-        .map(|n| {
-            (
-                n * 1000 + if n > 7 { 90_000 } else { 0 },
-                "EM.GetStatus",
-                true,
-            )
-        })
-        .collect();
+    let paused = (0..8).chain(98..105);
+    let paused: Vec<_> = paused.map(|n| (n * 1000, "EM.GetStatus", true)).collect();
     assert_eq!(
-        rhythm(&gap, None, 105_000),
+        rhythm(&paused, None, 105_000),
         Some(1.0),
         "a pause of the reader's is none"
     );
@@ -432,10 +404,8 @@ fn who_asks_faster_than_any_battery_is_none() {
     let phases = caller("192.0.2.10", Channel::Udp);
     for n in 0..4 {
         for phase in 0..3 {
-            consumers.note(
-                &asked(&phases, "EM1.GetStatus", Some(1.0)),
-                at(n * 1000 + phase * 10),
-            );
+            let call = asked(&phases, "EM1.GetStatus", Some(1.0));
+            consumers.note(&call, at(n * 1000 + phase * 10));
         }
     }
     assert!(controlled(&phases, 4_000));

@@ -10,6 +10,10 @@ use super::{
 use source::prices::Told;
 use store::Money;
 
+fn hundredth(v: f64) -> f64 {
+    (v * 100.0).round() / 100.0
+}
+
 /// A line across a chart, with its figure.
 pub(super) struct Tick {
     pub y: f64,
@@ -32,7 +36,7 @@ fn ticks(l: &Locale, up: f64, down: f64, zero: f64, scale: f64) -> Vec<Tick> {
     let line = |n: i32| {
         let kwh = f64::from(n) * step;
         Tick {
-            y: ((zero - kwh * 1000.0 * scale) * 100.0).round() / 100.0,
+            y: hundredth(zero - kwh * 1000.0 * scale),
             label: format!("{}\u{202f}kWh", words::number(l, kwh.abs(), decimals)),
         }
     };
@@ -119,7 +123,6 @@ fn bars(l: &Locale, all: &[(Date, Sum)], prices: &Told, naming: &Naming<'_>) -> 
     let zero = (FLOOR * up / range).clamp(1.0, FLOOR - 1.0);
     let scale = (zero / up.max(1.0)).min((FLOOR - zero) / down.max(1.0));
     let slot = 100.0 / all.len().max(PLACES) as f64;
-    let hundredth = |v: f64| (v * 100.0).round() / 100.0;
     let money = |amount: f64, priced: f64| {
         if priced > 0.0 {
             words::money(l, amount, prices.currency.as_deref())
@@ -132,14 +135,10 @@ fn bars(l: &Locale, all: &[(Date, Sum)], prices: &Told, naming: &Naming<'_>) -> 
         let import_h = hundredth(c.import * scale);
         // Wide bars hold their label.
         let last = i + 1 == all.len() && naming.every > 1;
-        let mut hint = l.with(
-            "bar_hint",
-            &[
-                ("day", &(naming.name)(*date)),
-                ("import", &words::kwh(l, c.import).to_string()),
-                ("export", &words::kwh(l, c.export).to_string()),
-            ],
-        );
+        let day = (naming.name)(*date);
+        let [import, export] = [c.import, c.export].map(|wh| words::kwh(l, wh).to_string());
+        let values = [("day", &*day), ("import", &import), ("export", &export)];
+        let mut hint = l.with("bar_hint", &values);
         let Money {
             cost,
             income,
@@ -154,11 +153,7 @@ fn bars(l: &Locale, all: &[(Date, Sum)], prices: &Told, naming: &Naming<'_>) -> 
         Bar {
             x: hundredth((i as f64 + 0.15) * slot),
             width: hundredth(slot * 0.7),
-            label_x: hundredth(if last {
-                (i as f64 + 0.85) * slot
-            } else {
-                (i as f64 + 0.5) * slot
-            }),
+            label_x: hundredth((i as f64 + if last { 0.85 } else { 0.5 }) * slot),
             anchor: if last { "end" } else { "middle" },
             import_y: hundredth(zero - import_h),
             import_h,
@@ -241,51 +236,39 @@ mod tests {
                 import: *import,
                 export: *export,
             };
+            let money = Money {
+                cost: net.import / 1000.0 * 0.3,
+                priced: net.import,
+                ..Money::default()
+            };
             Sum {
                 net,
                 device: net,
-                money: Money {
-                    cost: net.import / 1000.0 * 0.3,
-                    priced: net.import,
-                    ..Money::default()
-                },
+                money,
                 followed: false,
             }
         };
-        let day = |(i, c): (usize, &(f64, f64))| {
-            (first.checked_add((i as i64).days()).unwrap(), counter(c))
-        };
-        let month = |(i, c): (usize, &(f64, f64))| {
-            (first.checked_add((i as i64).months()).unwrap(), counter(c))
-        };
+        let dates = |step: jiff::Span| (0..).map(move |n| first.saturating_add(step * n));
         Sums {
             today: first,
-            days: days.iter().enumerate().map(day).collect(),
-            months: months.iter().enumerate().map(month).collect(),
+            days: dates(1.day()).zip(days.iter().map(counter)).collect(),
+            months: dates(1.month()).zip(months.iter().map(counter)).collect(),
         }
     }
 
     #[test]
     fn a_month_is_named_shortly_below_its_bar_and_wholly_in_words() {
         let l = &Locale::all()[0];
-        let drawn = charts(
-            l,
-            &some(&[(0.0, 0.0)], &[(2000.0, 0.0), (1000.0, 500.0)]),
-            &Told::default(),
-        );
+        let sums = some(&[(0.0, 0.0)], &[(2000.0, 0.0), (1000.0, 500.0)]);
+        let drawn = charts(l, &sums, &Told::default());
         assert_eq!((drawn.len(), drawn[0].id, drawn[1].id), (2, "day", "month"));
-        assert_eq!(drawn[1].bars[1].label, "Oct");
-        assert!(
-            drawn[1].bars[1].hint.starts_with("Oct 2026: 1.0"),
-            "{}",
-            drawn[1].bars[1].hint
-        );
+        let october = &drawn[1].bars[1];
+        assert_eq!(october.label, "Oct");
+        let hint = &october.hint;
+        assert!(hint.starts_with("Oct 2026: 1.0"), "{hint}");
         assert!(!drawn[1].empty && drawn[0].empty, "zeros are no drawing");
-        assert_eq!(
-            charts(l, &some(&[(0.0, 0.0)], &[]), &Told::default()).len(),
-            1,
-            "no months, no chart of them"
-        );
+        let drawn = charts(l, &some(&[(0.0, 0.0)], &[]), &Told::default());
+        assert_eq!(drawn.len(), 1, "no months, no chart of them");
     }
 
     #[test]
@@ -309,10 +292,10 @@ mod tests {
         let device = Both::new(l, "Today", Some(crossed), &euro).device.unwrap();
         assert_eq!(device.0.to_string(), "9.0\u{202f}kWh");
         let drawn = &charts(l, &some(&[(7040.0, 9500.0)], &[]), &euro)[0];
+        let hint = &drawn.bars[0].hint;
         assert!(
-            drawn.money && drawn.bars[0].hint.ends_with("Cost 2.11\u{202f}€"),
-            "{}",
-            drawn.bars[0].hint
+            drawn.money && hint.ends_with("Cost 2.11\u{202f}€"),
+            "{hint}"
         );
         assert_eq!(&*drawn.rows[0].cost, "2.11\u{202f}€");
         assert_eq!(&*drawn.rows[0].income, "–");
@@ -321,58 +304,32 @@ mod tests {
     #[test]
     fn lines_stand_at_round_figures() {
         let l = &Locale::all()[0];
-        let labels = |up: f64, down: f64| -> Vec<String> {
-            let all = ticks(l, up, down, 50.0, 50.0 / up.max(down));
+        for (up, down, labels) in [
+            (9000.0, 0.0, &["0", "2", "4", "6", "8"][..]),
+            (8000.0, 4500.0, &["4", "2", "0", "2", "4", "6", "8"]),
+            (300.0, 0.0, &["0.0", "0.1", "0.2", "0.3"]),
+        ] {
+            let all = ticks(l, up, down, 50.0, 50.0 / f64::max(up, down));
             assert!(all.iter().all(|t| (0.0..=100.0).contains(&t.y)));
-            all.into_iter()
-                .map(|t| t.label.replace('\u{202f}', " "))
-                .collect()
-        };
-        assert_eq!(
-            labels(9000.0, 0.0),
-            ["0 kWh", "2 kWh", "4 kWh", "6 kWh", "8 kWh"]
-        );
-        assert_eq!(
-            labels(8000.0, 4500.0),
-            [
-                "4 kWh", "2 kWh", "0 kWh", "2 kWh", "4 kWh", "6 kWh", "8 kWh"
-            ]
-        );
-        assert_eq!(
-            labels(300.0, 0.0),
-            ["0.0 kWh", "0.1 kWh", "0.2 kWh", "0.3 kWh"]
-        );
+            let number = |t: &Tick| t.label.strip_suffix("\u{202f}kWh").map(str::to_owned);
+            let numbers: Vec<String> = all.iter().filter_map(number).collect();
+            assert_eq!(numbers, labels);
+        }
         assert!(ticks(l, 0.0, 0.0, 50.0, 1.0).is_empty());
     }
 
     #[test]
     fn each_bar_has_its_line_in_the_table_newest_first() {
         let l = &Locale::all()[1];
-        let drawn = &charts(
-            l,
-            &some(&[(7040.0, 9500.0), (1_234_500.0, 0.0)], &[]),
-            &Told::default(),
-        )[0];
-        let rows: Vec<(&str, String, String)> = drawn
-            .rows
-            .iter()
-            .map(|r| (&*r.name, r.import.to_string(), r.export.to_string()))
-            .collect();
-        assert_eq!(
-            rows,
-            [
-                (
-                    "2. Sept.",
-                    "1.234,5\u{202f}kWh".to_owned(),
-                    "0,0\u{202f}kWh".to_owned()
-                ),
-                (
-                    "1. Sept.",
-                    "7,0\u{202f}kWh".to_owned(),
-                    "9,5\u{202f}kWh".to_owned()
-                )
-            ]
-        );
+        let sums = some(&[(7040.0, 9500.0), (1_234_500.0, 0.0)], &[]);
+        let drawn = &charts(l, &sums, &Told::default())[0];
+        let row = |r: &BarRow| format!("{}: {}, {}", r.name, r.import, r.export);
+        let rows: Vec<String> = drawn.rows.iter().map(row).collect();
+        let want = [
+            "2. Sept.: 1.234,5\u{202f}kWh, 0,0\u{202f}kWh",
+            "1. Sept.: 7,0\u{202f}kWh, 9,5\u{202f}kWh",
+        ];
+        assert_eq!(rows, want);
     }
 
     #[test]
@@ -386,16 +343,10 @@ mod tests {
         ] {
             let thousand = all.map(|(i, e)| (i * 1000.0, e * 1000.0));
             let drawn = &charts(l, &some(&thousand, &[]), &Told::default())[0];
-            let top = drawn
-                .bars
-                .iter()
-                .map(|b| b.import_y)
-                .fold(f64::MAX, f64::min);
-            let bottom = drawn
-                .bars
-                .iter()
-                .map(|b| drawn.zero + b.export_h)
-                .fold(0.0, f64::max);
+            let (tops, bottoms) = (drawn.bars.iter(), drawn.bars.iter());
+            let top = tops.map(|b| b.import_y).fold(f64::MAX, f64::min);
+            let bottom = bottoms.map(|b| drawn.zero + b.export_h);
+            let bottom = bottom.fold(0.0, f64::max);
             assert!(
                 (0.0..=100.0).contains(&top) && bottom <= FLOOR + 0.02,
                 "{all:?}: {top} to {bottom}"
@@ -405,12 +356,8 @@ mod tests {
                 sum == 0.0 || bottom - top > FLOOR - 2.5,
                 "{all:?}: {top} to {bottom}"
             );
-            assert!(
-                drawn
-                    .bars
-                    .iter()
-                    .all(|b| b.x >= 0.0 && b.x + b.width <= 100.0)
-            );
+            let within = |b: &Bar| b.x >= 0.0 && b.x + b.width <= 100.0;
+            assert!(drawn.bars.iter().all(within));
         }
     }
 }

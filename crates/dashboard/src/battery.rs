@@ -89,13 +89,10 @@ impl Battery {
         } else {
             l.t("battery_follows_fully").to_owned()
         };
-        let answers = l.with(
-            "battery_answers_of",
-            &[
-                ("answers", &words::count(l, state.answered)),
-                ("questions", &words::count(l, state.asked)),
-            ],
-        );
+        let (answers, questions) = (state.answered, state.asked);
+        let [answers, questions] = [answers, questions].map(|n| words::count(l, n));
+        let values = [("answers", &*answers), ("questions", &questions)];
+        let answers = l.with("battery_answers_of", &values);
         let mut cadence = words::timed(l, "battery_readings", self.readings_each);
         if let Some(each) = asks_each {
             cadence = format!("{cadence}, {}", words::timed(l, "battery_asks", each));
@@ -147,23 +144,18 @@ mod tests {
     use consumers::{Ask, Calm, Channel};
 
     fn battery(on_its_way: Option<(f64, f64)>) -> Battery {
-        let (calm, reader) = (
-            Calm::default(),
-            (IpAddr::from([10, 0, 0, 1]), Channel::Http),
-        );
-        let ticket = calm.ticket(Duration::ZERO, reader);
-        calm.ask(
-            Duration::ZERO,
-            &Ask {
-                reader,
-                ticket,
-                share: None,
-                part: ("EM.GetStatus", None),
-                since: Duration::ZERO,
-                first: true,
-                before: None,
-            },
-        );
+        let calm = Calm::default();
+        let reader = (IpAddr::from([10, 0, 0, 1]), Channel::Http);
+        let ask = Ask {
+            reader,
+            ticket: calm.ticket(Duration::ZERO, reader),
+            share: None,
+            part: ("EM.GetStatus", None),
+            since: Duration::ZERO,
+            first: true,
+            before: None,
+        };
+        calm.ask(Duration::ZERO, &ask);
         let state = ReaderState {
             on_its_way,
             ..calm.state(Duration::ZERO, &reader).unwrap()
@@ -183,14 +175,10 @@ mod tests {
 
     #[test]
     fn its_state_is_said_in_words() {
-        assert_eq!(
-            said(&battery(Some((420.0, 1.2)))),
-            "waits for 420 W that it was told 1.2 s ago"
-        );
-        assert_eq!(
-            said(&battery(Some((-420.0, 1.2)))),
-            "waits for −420 W that it was told 1.2 s ago"
-        );
+        for (watts, power) in [(420.0, "420"), (-420.0, "−420")] {
+            let waits = format!("waits for {power} W that it was told 1.2 s ago");
+            assert_eq!(said(&battery(Some((watts, 1.2)))), waits);
+        }
         let mut aside = battery(None);
         aside.state.stands_aside = true;
         assert_eq!(said(&aside), "calm by itself: control stands aside");
@@ -209,42 +197,28 @@ mod tests {
             "at rest",
             "who reports changes only is not slow"
         );
-        assert_eq!(
-            Battery {
-                swings: true,
-                ..battery(None)
-            }
-            .word(&Locale::all()[0])
-            .0,
-            "held"
-        );
-        assert_eq!(
-            Battery {
-                smoothed: true,
-                ..battery(None)
-            }
-            .word(&Locale::all()[0])
-            .0,
-            "held"
-        );
+        let swings = Battery {
+            swings: true,
+            ..battery(None)
+        };
+        let smoothed = Battery {
+            smoothed: true,
+            ..battery(None)
+        };
+        for battery in [swings, smoothed] {
+            assert_eq!(battery.word(&Locale::all()[0]).0, "held");
+        }
     }
 
     #[test]
     fn what_was_learned_is_said_in_words() {
         let mut battery = battery(None);
-        (
-            battery.state.patience,
-            battery.state.asked,
-            battery.state.answered,
-        ) = (2.4, 1200, 300);
+        battery.state.patience = 2.4;
+        (battery.state.asked, battery.state.answered) = (1200, 300);
         let text = |battery: &Battery| {
-            battery
-                .details(&Locale::all()[0], Some(0.5))
-                .into_iter()
-                .map(|(_, v)| v)
-                .collect::<Vec<_>>()
-                .join("; ")
-                .replace('\u{202f}', " ")
+            let details = battery.details(&Locale::all()[0], Some(0.5)).into_iter();
+            let words: Vec<String> = details.map(|(_, words)| words).collect();
+            words.join("; ").replace('\u{202f}', " ")
         };
         assert_eq!(
             text(&battery),

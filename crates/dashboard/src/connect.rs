@@ -131,11 +131,8 @@ fn port_text(
 /// Who called, but for our own looks at what is served, of the set-up and of a test.
 fn callers(endpoint: &Endpoint) -> Vec<ConsumerView> {
     let mut all = endpoint.overview().consumers;
-    all.retain(|c| {
-        !c.agent
-            .as_deref()
-            .is_some_and(|agent| agent.starts_with("virtual-shelly-"))
-    });
+    let own = |agent: &str| agent.starts_with("virtual-shelly-");
+    all.retain(|c| !c.agent.as_deref().is_some_and(own));
     all
 }
 
@@ -272,17 +269,13 @@ pub(super) async fn assign(
     let changed = context.owner.change(changes, false).await;
     if let Some(ip) = given.ip.filter(|_| changed.is_ok()) {
         // What was set at run time before is over: this is the newer word.
-        let over = Steer {
-            profiles: [(ip, None)].into(),
-            ..Steer::default()
-        };
+        let mut over = Steer::default();
+        over.profiles.insert(ip, None);
         let _ = context.owner.steer(m, over).await;
         let shares = context.owner.control(m).shares;
         if given.share.is_some() && shares.contains_key(&ip.to_canonical()) {
-            let over = Steer {
-                shares: [(ip, None)].into(),
-                ..Steer::default()
-            };
+            let mut over = Steer::default();
+            over.shares.insert(ip, None);
             let _ = context.owner.steer(m, over).await;
         }
     }
@@ -321,8 +314,8 @@ fn changes(
         let items = entry.get("readers").and_then(Value::as_str);
         let items = items.unwrap_or_default().split(',').map(str::trim);
         let items = items.filter(|item| !item.is_empty()).map(str::to_owned);
-        let items = items.collect();
-        entry.insert("readers".into(), with(items, given).join(", ").into());
+        let items = with(items.collect(), given);
+        entry.insert("readers".into(), items.join(", ").into());
         out.insert("meters".into(), meters);
     }
     if let (Some(ip), Some(text)) = (given.ip, &given.share) {
@@ -459,24 +452,22 @@ mod tests {
         let before = options(&json!({
             "readers": ["evcc", "192.0.2.7=solakon"], "scaling_shares": ["192.0.2.7=0.5", "192.0.2.8=0.5"]
         }));
-        let after = changes(
-            &given(Some("192.0.2.7"), "hoymiles", Some("60")),
-            0,
-            &before,
-        )
-        .unwrap();
+        let set = |ip, profile, share, before| {
+            let given = given(Some(ip), profile, Some(share));
+            changes(&given, 0, before).unwrap()
+        };
         assert_eq!(
-            Value::Object(after),
+            Value::Object(set("192.0.2.7", "hoymiles", "60", &before)),
             json!({"readers": ["evcc", "192.0.2.7=hoymiles"], "scaling_shares": ["192.0.2.8=0.5", "192.0.2.7=0.6"],
                 "request_side_scaling_enable": true})
         );
-        let none = changes(&given(Some("192.0.2.7"), "", Some("")), 0, &before).unwrap();
+        let none = set("192.0.2.7", "", "", &before);
         assert_eq!(none["readers"], json!(["evcc"]));
         assert_eq!(none["scaling_shares"], json!(["192.0.2.8=0.5"]));
-        let same = changes(&given(Some("192.0.2.9"), "", Some("")), 0, &before).unwrap();
+        let same = set("192.0.2.9", "", "", &before);
         assert!(!same.contains_key("scaling_shares"), "it had none");
         let last = options(&json!({"scaling_shares": ["192.0.2.7=0.5"]}));
-        let gone = changes(&given(Some("192.0.2.7"), "", Some("")), 0, &last).unwrap();
+        let gone = set("192.0.2.7", "", "", &last);
         assert_eq!(gone["scaling_shares"], Value::Null);
         assert_eq!(gone["request_side_scaling_enable"], Value::Null);
     }
@@ -506,9 +497,7 @@ mod tests {
             assert_eq!(changes(&of, 0, &before), Err(why));
         }
         before.layers.insert("readers".into(), Layer::Environment);
-        assert_eq!(
-            changes(&given(None, "evcc", None), 0, &before),
-            Err("reader_fixed")
-        );
+        let fixed = changes(&given(None, "evcc", None), 0, &before);
+        assert_eq!(fixed, Err("reader_fixed"));
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -11,8 +11,10 @@ use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
 use super::{
+    locale::Locale,
     owner::Owner,
     sums::{Calendar, Sums},
+    words::Times,
 };
 use diary::Watched;
 use forecast::Outlooks;
@@ -117,10 +119,13 @@ impl Context {
     /// Home Assistant's time zone, else that of the host (`docs/decisions.md#clocks`).
     #[must_use]
     pub fn zone(&self) -> TimeZone {
-        let named = self.facts.borrow().time_zone.clone();
-        named
-            .and_then(|name| TimeZone::get(&name).ok())
-            .unwrap_or_else(TimeZone::system)
+        self.facts.borrow().zone()
+    }
+
+    /// Moments in a language, as seen from this one.
+    pub(super) fn times(&self, l: &'static Locale) -> Times {
+        let (now, zone) = (self.now().unix, self.zone());
+        Times { l, now, zone }
     }
 
     /// Reads the store off the event loop.
@@ -137,6 +142,10 @@ impl Context {
             .unwrap_or_else(|refused| Err(not_asked(refused).into()))
     }
 
+    fn kept_sums(&self) -> MutexGuard<'_, BTreeMap<String, (Duration, Sums)>> {
+        self.0.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Energy of a meter by day and month; remembered for some seconds.
     ///
     /// # Errors
@@ -144,33 +153,23 @@ impl Context {
     pub(super) async fn sums(&self, meter: usize) -> Result<Sums, StoreError> {
         let key = self.meter(meter).meter.clone();
         let now = self.now();
+        let kept = self.kept_sums().get(&key).cloned();
+        if let Some((at, sums)) = kept
+            && now.mono.saturating_sub(at) < SUMS_FOR
         {
-            let kept = self.0.sums.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((at, sums)) = kept.get(&key)
-                && now.mono.saturating_sub(*at) < SUMS_FOR
-            {
-                return Ok(sums.clone());
-            }
+            return Ok(sums);
         }
         let zone = self.zone();
         let calendar = Calendar::new(now.unix_s(), &zone);
         let (days, months) = calendar.borders(now.unix_s(), &zone);
         let name = key.clone();
-        let spans = self
-            .read(move |store| {
-                Ok((
-                    store.energy_between(&name, &days)?,
-                    store.energy_between(&name, &months)?,
-                ))
-            })
-            .await;
-        let (days, months) = spans?;
+        let spans = self.read(move |store| {
+            let days = store.energy_between(&name, &days)?;
+            Ok((days, store.energy_between(&name, &months)?))
+        });
+        let (days, months) = spans.await?;
         let sums = Sums::new(&calendar, &days, &months);
-        self.0
-            .sums
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, (now.mono, sums.clone()));
+        self.kept_sums().insert(key, (now.mono, sums.clone()));
         Ok(sums)
     }
 }

@@ -201,8 +201,12 @@ async fn facts(context: &Context, l: &Locale, ask_network: bool) -> Facts {
     own.push(IpAddr::from([127, 0, 0, 1]));
     let id = |meter: &str| {
         let of = context.meters.iter().find(|m| m.meter == meter);
-        of.map(|m| m.ground().device.identity.id.to_string())
-            .unwrap_or_default()
+        let id = of.map(|m| m.ground().device.identity.id.to_string());
+        id.unwrap_or_default()
+    };
+    let port_of_http = |meter: &str| {
+        let mut lines = lines.iter();
+        lines.find(|line| line.name == "http" && line.meter == meter)
     };
     let (mut readers, mut udp, mut entities) = (BTreeSet::new(), Vec::new(), Vec::new());
     for (index, meter) in context.meters.iter().enumerate() {
@@ -236,29 +240,19 @@ async fn facts(context: &Context, l: &Locale, ask_network: bool) -> Facts {
             Link::Down(Reason::Link(why.clone()))
         }
     };
-    let bind = lines
-        .iter()
-        .find(|line| line.name == "http" && line.meter.is_empty())
-        .and_then(|line| line.address.ip());
+    let up = now.mono.saturating_sub(first.ground().boot.since);
     Facts {
         app: options.app,
         container: host::in_container(),
         ports,
-        bind,
-        running: Some(
-            now.mono
-                .saturating_sub(first.ground().boot.since)
-                .as_secs_f64(),
-        ),
+        bind: port_of_http("").and_then(|line| line.address.ip()),
+        running: Some(up.as_secs_f64()),
         readers: readers.into_iter().map(|ip| Asked { ip }).collect(),
         udp,
         announced: names
             .iter()
             .map(|line| {
-                let http = lines
-                    .iter()
-                    .find(|l| l.name == "http" && l.meter == line.meter)
-                    .map(|l| l.port);
+                let http = port_of_http(&line.meter).map(|line| line.port);
                 announced(line, &id(&line.meter), http, heard.as_deref(), &own)
             })
             .collect(),
@@ -273,19 +267,17 @@ async fn facts(context: &Context, l: &Locale, ask_network: bool) -> Facts {
 
 fn store(context: &Context) -> Store {
     let health = context.store.health();
-    let kept = match &health.state {
+    let kept = match health.state {
         StoreState::Ok => StoreKept::Good,
         StoreState::Frozen => StoreKept::Frozen,
-        StoreState::InMemory { reason } => StoreKept::Memory(reason.clone()),
-        StoreState::Failing { reason, .. } => StoreKept::Failing(reason.clone()),
+        StoreState::InMemory { reason } => StoreKept::Memory(reason),
+        StoreState::Failing { reason, .. } => StoreKept::Failing(reason),
     };
+    let path = health.path.as_deref();
     Store {
-        path: health
-            .path
-            .as_ref()
-            .map_or_else(String::new, |path| path.display().to_string()),
+        path: path.map_or_else(String::new, |path| path.display().to_string()),
         kept,
-        free: health.path.as_deref().and_then(host::free),
+        free: path.and_then(host::free),
     }
 }
 
@@ -309,45 +301,25 @@ pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Resp
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use doctor::{Cause, Remedy};
-    use vocab::reason::Arg;
+    use crate::why::tests::is_said_everywhere;
+    use doctor::{Area, Cause, Remedy};
 
     #[test]
     fn every_cause_and_every_remedy_is_said_in_every_language() {
-        let (causes, remedies) = (Cause::samples(), Remedy::samples());
-        let all = causes
-            .iter()
-            .map(|why| why as &dyn Explain)
-            .chain(remedies.iter().map(|why| why as &dyn Explain));
-        for why in all {
-            let key = why.key().unwrap();
-            for l in Locale::all() {
-                let said = l.say(why);
-                assert!(!said.contains(['{', '}']), "{} {key}: {said}", l.code);
-                let english = Locale::all()[0].t(key);
-                let same = l.t(key) == english;
-                // An entity's reason is said as it is.
-                assert!(
-                    (l.code == "en") == same || key == "doc_entity_bad",
-                    "{} {key}",
-                    l.code
-                );
-            }
-            // What others said is shortened on pages.
-            let others = why.args().iter().any(|(_, a)| matches!(a, Arg::Reason(_)));
-            assert!(
-                others || Locale::all()[0].say(why) == why.to_string(),
-                "{key}"
-            );
+        for why in &Cause::samples() {
+            is_said_everywhere(why, &["doc_entity_bad"]);
+        }
+        for why in &Remedy::samples() {
+            is_said_everywhere(why, &[]);
         }
         for area in [
-            doctor::Area::Ports,
-            doctor::Area::Network,
-            doctor::Area::Name,
-            doctor::Area::Readers,
-            doctor::Area::Source,
-            doctor::Area::Clock,
-            doctor::Area::Store,
+            Area::Ports,
+            Area::Network,
+            Area::Name,
+            Area::Readers,
+            Area::Source,
+            Area::Clock,
+            Area::Store,
         ] {
             assert!(Locale::all().iter().all(|l| l.find(area.key()).is_some()));
         }
@@ -371,11 +343,7 @@ mod tests {
         let (id, own) = ("shellypro3em-aabbccddeeff", [IpAddr::from([192, 0, 2, 10])]);
         let all = [
             service(id, "shellypro3em-aabbccddeeff.local", [192, 0, 2, 10]),
-            service(
-                "other-1",
-                "ShellyPro3EM-AABBCCDDEEFF.local",
-                [192, 0, 2, 99],
-            ),
+            service("x", "ShellyPro3EM-AABBCCDDEEFF.local", [192, 0, 2, 99]),
             service(id, "elsewhere.local", [192, 0, 2, 98]),
         ];
         let announced =

@@ -97,19 +97,17 @@ fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
 
 /// Whether an answer looks different for who may change nothing: a change does, and a page.
 fn depends_on_user(method: &Method, path: &str) -> bool {
+    const FOR_ALL: [&str; 7] = [
+        "live",
+        "healthz",
+        "livez",
+        "metrics",
+        "restart",
+        "control",
+        "diagnostics",
+    ];
     let name = path.rsplit('/').next().unwrap_or_default();
-    is_change(method)
-        || !(name.contains('.')
-            || [
-                "live",
-                "healthz",
-                "livez",
-                "metrics",
-                "restart",
-                "control",
-                "diagnostics",
-            ]
-            .contains(&name))
+    is_change(method) || !(name.contains('.') || FOR_ALL.contains(&name))
 }
 
 fn is_change(method: &Method) -> bool {
@@ -178,9 +176,8 @@ fn admit(guard: &Guard, request: &Request) -> Answer<bool> {
     let full = match &*guard.door {
         Door::Ingress { peer } => {
             if connection.is_none_or(|c| c.peer.ip() != *peer) {
-                return forbidden(
-                    "this port is Home Assistant's ingress; open the page in its sidebar",
-                );
+                let why = "this port is Home Assistant's ingress; open the page in its sidebar";
+                return forbidden(why);
             }
             true
         }
@@ -311,56 +308,33 @@ mod tests {
     use super::*;
 
     fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
-        all.iter()
-            .map(|(name, value)| {
-                (
-                    header::HeaderName::from_static(name),
-                    value.parse().unwrap(),
-                )
-            })
-            .collect()
+        let name = header::HeaderName::from_static;
+        let one = |(key, value): &(&'static str, &str)| (name(key), value.parse().unwrap());
+        all.iter().map(one).collect()
     }
 
     #[test]
     fn other_origins_are_told_apart() {
         let host = ("host", "meter.local:8080");
-        let ours = [
-            vec![host],
-            vec![host, ("sec-fetch-site", "same-origin")],
-            vec![host, ("origin", "http://meter.local:8080")],
-            vec![
-                host,
-                ("origin", "https://ha.example"),
-                ("sec-fetch-site", "same-origin"),
-            ],
-        ];
-        for case in ours {
-            assert!(!foreign(&headers(&case), false), "{case:?}");
-        }
-        let theirs = [
-            vec![
-                host,
-                ("sec-fetch-site", "cross-site"),
-                ("origin", "http://meter.local:8080"),
-            ],
-            vec![host, ("sec-fetch-site", "same-site")],
-            vec![host, ("origin", "http://evil.example")],
-            vec![host, ("origin", "http://meter.local")],
-            vec![host, ("origin", "http://meter.local:3000")],
-            vec![host, ("origin", "null")],
-            vec![
-                host,
-                ("origin", "http://meter.local:8080"),
-                ("origin", "http://evil.example"),
-            ],
-            vec![
-                host,
-                ("sec-fetch-site", "none"),
-                ("sec-fetch-site", "cross-site"),
-            ],
-        ];
-        for case in theirs {
-            assert!(foreign(&headers(&case), false), "{case:?}");
+        let own = ("origin", "http://meter.local:8080");
+        let origin = |origin| ("origin", origin);
+        let site = |site| ("sec-fetch-site", site);
+        for (more, theirs) in [
+            (&[][..], false),
+            (&[site("same-origin")], false),
+            (&[own], false),
+            (&[origin("https://ha.example"), site("same-origin")], false),
+            (&[site("cross-site"), own], true),
+            (&[site("same-site")], true),
+            (&[origin("http://evil.example")], true),
+            (&[origin("http://meter.local")], true),
+            (&[origin("http://meter.local:3000")], true),
+            (&[origin("null")], true),
+            (&[own, origin("http://evil.example")], true),
+            (&[site("none"), site("cross-site")], true),
+        ] {
+            let case = [&[host][..], more].concat();
+            assert_eq!(foreign(&headers(&case), false), theirs, "{case:?}");
         }
         for (origin, theirs) in [
             ("https://ha.example", false),
@@ -385,10 +359,8 @@ mod tests {
             "settings", "setup", "preview", "reset", "seed", "restart", "train", "reader",
             "profile", "test-as", "ui/reset", "new.json",
         ] {
-            assert!(
-                looks("POST", &format!("/{name}")) && looks("PUT", &format!("/{name}")),
-                "{name}"
-            );
+            let path = format!("/{name}");
+            assert!(looks("POST", &path) && looks("PUT", &path), "{name}");
         }
         for page in [
             "/",
@@ -401,12 +373,9 @@ mod tests {
         ] {
             assert!(looks("GET", page), "{page}");
         }
-        assert!(
-            !looks("GET", "/style.css")
-                && !looks("GET", "/live.json")
-                && !looks("GET", "/live")
-                && !looks("GET", "/restart")
-        );
+        for page in ["/style.css", "/live.json", "/live", "/restart"] {
+            assert!(!looks("GET", page), "{page}");
+        }
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub(super) struct Both {
 impl Both {
     /// Of an energy that is known, else with dashes.
     pub fn new(l: &Locale, title: &str, energy: Option<Sum>, prices: &Told) -> Self {
-        let figure = |wh: Option<f64>| wh.map_or_else(words::no_kwh, |wh| words::kwh(l, wh));
+        let none = || Figure::none("kWh");
+        let figure = |wh: Option<f64>| wh.map_or_else(none, |wh| words::kwh(l, wh));
         let money = |amount: f64, priced: f64| {
             (priced > 0.0).then(|| words::money(l, amount, prices.currency.as_deref()))
         };
@@ -165,12 +166,10 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         (false, false) if p.sensors => Some("prices_none"),
         (false, false) => None,
     };
+    let times = context.times(l);
     let late = prices.until.map(|until| match until {
         0 => l.t("prices_awaited").to_owned(),
-        until => {
-            let at = words::moment(l, until as f64, context.now().unix, &context.zone());
-            l.with("prices_late", &[("time", &at)])
-        }
+        until => l.with("prices_late", &[("time", &times.moment(until as f64))]),
     });
     let endpoint = context.meter(p.m);
     let snapshot = endpoint.view().snapshot.clone();
@@ -188,12 +187,9 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let total = snapshot
         .energy_totals()
         .map(|c| (words::kwh(l, c.import), words::kwh(l, c.export)));
-    let now = context.now();
-    let reset_at = context
-        .store
-        .counters(&endpoint.meter)
-        .filter(|row| row.reset_at > 0.0)
-        .map(|row| words::moment(l, row.reset_at, now.unix, &context.zone()));
+    let counters = context.store.counters(&endpoint.meter);
+    let reset_at = counters.filter(|row| row.reset_at > 0.0);
+    let reset_at = reset_at.map(|row| times.moment(row.reset_at));
     html(&View {
         charts: sums.map_or_else(Vec::new, |sums| charts(l, sums, &prices)),
         p,

@@ -11,7 +11,7 @@ use super::{
 };
 use meter::{PhaseInput, Quality, Report, Served, Snapshot};
 use transport::healthz::quality_word;
-use vocab::{Now, Phase};
+use vocab::{Now, Phase, reason::Reason};
 
 /// A value that was reported longer ago is not called live: it may be right, but nobody has said so
 /// of late.
@@ -59,49 +59,34 @@ pub(super) struct Figures {
     pub phases: [PhaseFigures; 3],
 }
 
-/// Power as word, number, unit; without a value the words for that.
-fn power(locale: &Locale, w: Option<f64>) -> (&'static str, String, String, &'static str) {
-    let Some(w) = w else {
-        return (
-            "none",
-            locale.t("flow_none").to_owned(),
-            NONE.to_owned(),
-            "W",
-        );
-    };
-    let flow = Flow::of(w).key();
-    let Figure { value, unit } = words::watts(locale, w);
-    let word = locale.t(match flow {
-        "import" => "flow_import",
-        "export" => "flow_export",
-        _ => "flow_idle",
-    });
-    (flow, word.to_owned(), value, unit)
+/// Where a power flows, that in words, and its size; without one the words for that.
+pub(super) fn power(locale: &Locale, w: Option<f64>) -> (&'static str, String, Figure) {
+    let flow = w.map_or("none", |w| Flow::of(w).key());
+    let word = locale.t(&format!("flow_{flow}")).to_owned();
+    let size = w.map_or_else(|| Figure::none("W"), |w| words::watts(locale, w));
+    (flow, word, size)
 }
 
 fn quality(locale: &Locale, quality: &Quality, report: Option<Report>, now: Now) -> String {
-    let since =
-        |at: &std::time::Duration| words::span(locale, now.mono.saturating_sub(*at).as_secs_f64());
+    let because = |key, since: Duration, reason: &Reason| {
+        let age = words::span(locale, now.mono.saturating_sub(since).as_secs_f64());
+        locale.with(key, &[("age", &age), ("reason", &locale.say(reason))])
+    };
     match quality {
-        Quality::Live => match report.map(|report| report.age(now.mono)) {
-            Some(age) if age >= OLD => locale.with(
-                "quality_old",
-                &[("age", &words::span(locale, age.as_secs_f64()))],
-            ),
-            Some(age) => locale.with(
-                "quality_live_age",
-                &[("age", &words::span(locale, age.as_secs_f64()))],
-            ),
-            None => locale.t("quality_live").to_owned(),
-        },
-        Quality::Held { since: at, reason } => locale.with(
-            "quality_held",
-            &[("age", &since(at)), ("reason", &locale.say(reason))],
-        ),
-        Quality::Absent { since: at, reason } => locale.with(
-            "quality_absent",
-            &[("age", &since(at)), ("reason", &locale.say(reason))],
-        ),
+        Quality::Live => {
+            let Some(age) = report.map(|report| report.age(now.mono)) else {
+                return locale.t("quality_live").to_owned();
+            };
+            let key = if age >= OLD {
+                "quality_old"
+            } else {
+                "quality_live_age"
+            };
+            let age = words::span(locale, age.as_secs_f64());
+            locale.with(key, &[("age", &age)])
+        }
+        Quality::Held { since, reason } => because("quality_held", *since, reason),
+        Quality::Absent { since, reason } => because("quality_absent", *since, reason),
         Quality::Unused => locale.t("quality_unused").to_owned(),
     }
 }
@@ -114,7 +99,8 @@ fn phase(
     now: Now,
 ) -> PhaseFigures {
     let unused = input.quality == Quality::Unused;
-    let (mut flow, mut word, power, unit) = power(locale, served.map(|s| s.act_power.get()));
+    let w = served.map(|s| s.act_power.get());
+    let (mut flow, mut word, power) = power(locale, w);
     if unused {
         (flow, word) = ("idle", String::new());
     }
@@ -131,10 +117,8 @@ fn phase(
     .filter_map(|(is, name)| is.then_some(name))
     .collect();
     if !derived.is_empty() && served.is_some() && !unused {
-        text = format!(
-            "{text} · {}",
-            locale.with("derived", &[("what", &derived.join(", "))])
-        );
+        let derived = locale.with("derived", &[("what", &derived.join(", "))]);
+        text = format!("{text} · {derived}");
     }
     PhaseFigures {
         key: at.letter(),
@@ -142,13 +126,13 @@ fn phase(
         state: quality_word(&input.quality),
         flow,
         word,
-        power,
-        unit,
+        power: power.value,
+        unit: power.unit,
         volt: figure(served.map(|s| s.voltage.get()), 1),
         curr: figure(served.map(|s| s.current.get()), 2),
         pf: figure(served.map(|s| s.pf.get()), 2),
         quality: text,
-        w: served.map(|s| s.act_power.get()),
+        w,
     }
 }
 
@@ -177,15 +161,15 @@ impl Figures {
             .max_by_key(|q| rank(q))
             .unwrap_or(&Quality::Unused);
         let w = snapshot.totals.map(|t| t.act_power.get());
-        let (flow, word, power, unit) = power(locale, w);
+        let (flow, word, power) = power(locale, w);
         Self {
             ts: now.unix,
             w,
             state: quality_word(worst),
             flow,
             word,
-            power,
-            unit,
+            power: power.value,
+            unit: power.unit,
             quality: quality(locale, worst, snapshot.report(), now),
             phases,
         }

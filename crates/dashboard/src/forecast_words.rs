@@ -3,11 +3,9 @@
 //!
 //! A figure that is not known is said so or shown as a dash; no page shows "NaN".
 
-use jiff::{Timestamp, tz::TimeZone};
-
 use super::{
     locale::Locale,
-    words::{self, Flow},
+    words::{self, Flow, Times},
 };
 use forecast::{
     HorizonId, Metric, Metrics, ModelKind, Point,
@@ -41,19 +39,15 @@ fn known(value: Option<f64>) -> Option<f64> {
     value.filter(|v| v.is_finite())
 }
 
-/// A power with its sign, for the ends of a band.
-fn signed(l: &Locale, w: f64) -> String {
-    let size = words::watts(l, w).to_string();
-    if w < 0.0 && Flow::of(w) != Flow::Idle {
-        format!("−{size}")
-    } else {
-        size
-    }
-}
-
 /// A figure in watts; a dash where there is none.
 fn watts(l: &Locale, w: Option<f64>) -> String {
     known(w).map_or_else(|| NONE.to_owned(), |w| words::watts(l, w).to_string())
+}
+
+/// A figure in percent; a dash where there is none.
+fn in_percent(l: &Locale, percent: Option<f64>) -> String {
+    let number = known(percent).map(|p| words::number(l, p, 1));
+    number.map_or_else(|| NONE.to_owned(), |p| l.with("fc_percent", &[("p", &p)]))
 }
 
 /// Share as whole percent, with its sign.
@@ -61,43 +55,25 @@ fn percent(l: &Locale, share: f64) -> String {
     known(Some(share * 100.0)).map_or_else(|| NONE.to_owned(), |p| words::number(l, p.round(), 0))
 }
 
-/// Time of a step: seconds only where steps are shorter than a minute, the day where it is not
-/// today.
-fn clock(l: &Locale, ts: i64, step: u32, now: f64, zone: &TimeZone) -> String {
-    let at = |unix: i64| zone.to_datetime(Timestamp::from_second(unix).unwrap_or_default());
-    let (then, now) = (at(ts), at(now as i64));
-    let time = then
-        .strftime(if step < 60 { "%H:%M:%S" } else { "%H:%M" })
-        .to_string();
-    if then.date() == now.date() {
-        time
-    } else {
-        format!("{}, {time}", words::day(l, then.date()))
-    }
-}
-
 /// One of the next values.
-pub(super) fn row(l: &Locale, p: &Point, step: u32, now: f64, zone: &TimeZone) -> Row {
-    let w = known(Some(p.w.into()));
-    let value = w.map_or_else(
-        || NONE.to_owned(),
-        |w| match Flow::of(w) {
-            Flow::Idle => l.t("flow_idle").to_owned(),
-            flow => format!(
-                "{} · {}",
-                l.t(&format!("flow_{}", flow.key())),
-                words::watts(l, w)
-            ),
-        },
-    );
-    let ends = known(p.lo.map(f64::from)).zip(known(p.hi.map(f64::from)));
-    let band = ends
-        .map(|(lo, hi)| l.with("fc_ends", &[("lo", &signed(l, lo)), ("hi", &signed(l, hi))]))
-        .unwrap_or_default();
+pub(super) fn row(times: &Times, p: &Point, step: u32) -> Row {
+    let l = times.l;
+    let value = match known(Some(p.w.into())) {
+        None => NONE.to_owned(),
+        Some(w) if Flow::of(w) == Flow::Idle => l.t("flow_idle").to_owned(),
+        Some(w) => {
+            let flow = l.t(&format!("flow_{}", Flow::of(w).key())).to_owned();
+            format!("{flow} · {}", words::watts(l, w))
+        }
+    };
+    let end = |w: Option<f32>| Some(words::signed_watts(l, known(w.map(f64::from))?));
+    let ends = end(p.lo).zip(end(p.hi));
+    let band = ends.map(|(lo, hi)| l.with("fc_ends", &[("lo", &lo), ("hi", &hi)]));
     Row {
-        time: clock(l, p.ts, step, now, zone),
+        // Seconds only where steps are shorter than a minute.
+        time: times.dated(p.ts as f64, times.now, step < 60),
         value,
-        band,
+        band: band.unwrap_or_default(),
     }
 }
 
@@ -167,13 +143,8 @@ const PAUSE: i64 = 3600;
 
 /// What a line says of the time ahead, a sentence each: its peak, its best stretch, and when the
 /// house feeds in.
-pub(super) fn outlook(
-    l: &Locale,
-    points: &[Point],
-    step: u32,
-    now: f64,
-    zone: &TimeZone,
-) -> Vec<String> {
+pub(super) fn outlook(times: &Times, points: &[Point], step: u32) -> Vec<String> {
+    let l = times.l;
     let known: Vec<(i64, f64)> = points
         .iter()
         .filter_map(|p| Some((p.ts, known(Some(p.w.into()))?)))
@@ -183,8 +154,8 @@ pub(super) fn outlook(
     };
     let step = i64::from(step.max(1));
     // A point is named by its end.
-    let time = |ts: i64| clock(l, ts, 60, now, zone);
-    let span = |from: i64, to: i64| format!("{}–{}", time(from), only_time(to, zone));
+    let time = |ts: i64| times.dated(ts as f64, times.now, false);
+    let span = |from: i64, to: i64| format!("{}–{}", time(from), times.clock(to as f64, false));
     let mut said = Vec::new();
     if most > LITTLE {
         let (time, power) = (time(peak), words::watts(l, most).to_string());
@@ -240,21 +211,16 @@ fn feeding(
     }
 }
 
-fn only_time(ts: i64, zone: &TimeZone) -> String {
-    zone.to_datetime(Timestamp::from_second(ts).unwrap_or_default())
-        .strftime("%H:%M")
-        .to_string()
-}
-
 /// The figures as the original shows them, and those they are measured by.
 pub(super) fn figures(l: &Locale, h: &HorizonOutlook) -> Vec<(&'static str, String)> {
     let m = &h.metrics;
-    let square =
-        known(m.mse).map(|v| format!("{}\u{202f}W²", words::number(l, v, usize::from(v < 100.0))));
+    let square = known(m.mse).map(|v| {
+        let number = words::number(l, v, usize::from(v < 100.0));
+        format!("{number}\u{202f}W²")
+    });
     let mape = match known(m.mape) {
-        Some(v) => l.with("fc_percent", &[("p", &words::number(l, v, 1))]),
         None if m.n > 0 => l.t("fc_mape_none").to_owned(),
-        None => NONE.to_owned(),
+        mape => in_percent(l, mape),
     };
     vec![
         ("fc_mae", watts(l, m.mae)),
@@ -274,23 +240,15 @@ pub(super) fn models(l: &Locale, h: &HorizonOutlook) -> Vec<ModelRow> {
         chosen: *kind == h.model,
         mae: watts(l, m.mae),
         rmse: watts(l, m.rmse),
-        skill: known(m.skill.map(|s| s * 100.0)).map_or_else(
-            || NONE.to_owned(),
-            |p| l.with("fc_percent", &[("p", &words::number(l, p, 1))]),
-        ),
+        skill: in_percent(l, m.skill.map(|s| s * 100.0)),
     };
     h.backtest.iter().map(one).collect()
 }
 
 /// What a training does, by the stage's name.
 pub(super) fn stage(l: &Locale, stage: &str) -> String {
-    let key: String = stage
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .collect();
-    l.find(&format!("stage_{key}"))
-        .unwrap_or_else(|| l.t("stage_working"))
-        .to_owned()
+    let known = l.named("stage", stage);
+    known.unwrap_or_else(|| l.t("stage_working")).to_owned()
 }
 
 /// Why there is no new model; what has no words of ours is said as it came.
@@ -313,7 +271,11 @@ mod tests {
     const NOON: i64 = 1_700_046_000;
 
     fn said(code: &str, watts: impl Fn(f64) -> f32) -> Vec<String> {
-        let l = Locale::coded(code).unwrap();
+        let times = Times {
+            l: Locale::coded(code).unwrap(),
+            now: NOON as f64,
+            zone: jiff::tz::TimeZone::get("Europe/Berlin").unwrap(),
+        };
         let points: Vec<Point> = (1..=96)
             .map(|i| Point {
                 ts: NOON + i * 900,
@@ -322,11 +284,8 @@ mod tests {
                 hi: None,
             })
             .collect();
-        let zone = TimeZone::get("Europe/Berlin").unwrap();
-        outlook(l, &points, 900, NOON as f64, &zone)
-            .into_iter()
-            .map(|text| text.replace('\u{202f}', " "))
-            .collect()
+        let said = outlook(&times, &points, 900).into_iter();
+        said.map(|text| text.replace('\u{202f}', " ")).collect()
     }
 
     #[test]

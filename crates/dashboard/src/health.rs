@@ -161,9 +161,8 @@ fn listener(l: &Locale, group: Group, place: &Place) -> Row {
     }
 }
 
-fn store(context: &Context, l: &Locale) -> Vec<Row> {
+fn store(context: &Context, l: &'static Locale) -> Vec<Row> {
     let health = context.store.health();
-    let (now, zone) = (context.now(), context.zone());
     let path = || {
         let path = health.path.as_ref();
         path.map_or_else(String::new, |p| p.display().to_string())
@@ -174,10 +173,7 @@ fn store(context: &Context, l: &Locale) -> Vec<Row> {
         StoreState::InMemory { reason } => ("absent", "store_memory", l.begin(reason)),
         StoreState::Failing { reason, .. } => ("absent", "store_failing", l.begin(reason)),
     };
-    let last = health.last_commit.map_or_else(
-        || "–".to_owned(),
-        |at| words::moment(l, at, now.unix, &zone),
-    );
+    let last = health.last_commit.map(|at| context.times(l).moment(at));
     // Counted now and then only: none yet is not a figure.
     let counted = || l.with("store_rows", &[("n", &words::count(l, health.rows))]);
     let rows = Some(counted()).filter(|_| health.rows > 0);
@@ -185,7 +181,12 @@ fn store(context: &Context, l: &Locale) -> Vec<Row> {
     let mut rows = vec![
         Row::new(state, l.t("store"), l.t(key), note),
         Row::new("unused", l.t("store_size"), size, rows.unwrap_or_default()),
-        Row::new("unused", l.t("store_last"), last, ""),
+        Row::new(
+            "unused",
+            l.t("store_last"),
+            last.unwrap_or_else(|| "–".to_owned()),
+            "",
+        ),
     ];
     if health.dropped > 0 {
         let dropped = health.dropped.to_string();

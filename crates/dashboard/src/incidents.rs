@@ -1,8 +1,14 @@
 //! What went wrong, in words: the same for lists, bands, notices and Home Assistant's notifications.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 
-use super::{context::Context, listeners, locale::Locale, names::brand_name, words};
+use super::{
+    context::Context,
+    listeners,
+    locale::Locale,
+    names::brand_name,
+    words::{self, Times},
+};
 use diary::{Detail, Entry, Kind, Subject};
 use store::{Event, StoreError};
 use vocab::reason::{KeptArg, KeptReason};
@@ -27,13 +33,8 @@ impl Locale {
             KeptArg::Count(n) => words::number(self, *n as f64, 0),
             KeptArg::Reason(why) => self.kept(why),
         };
-        let args: Vec<(&str, String)> = why
-            .args
-            .iter()
-            .map(|(name, arg)| (&**name, said(arg)))
-            .collect();
-        let args: Vec<(&str, &str)> = args.iter().map(|(name, text)| (*name, &**text)).collect();
-        self.in_words(key, &args)
+        let args = why.args.iter();
+        self.in_words(key, args.map(|(name, arg)| (&**name, said(arg))))
     }
 }
 
@@ -51,12 +52,8 @@ pub(super) fn reader(l: &Locale, subject: &Subject, detail: &Detail) -> String {
 /// What went wrong, without its times.
 #[must_use]
 pub fn line(l: &Locale, subject: &Subject, detail: &Detail) -> String {
-    let why = || {
-        detail
-            .why
-            .as_ref()
-            .map_or_else(String::new, |why| l.kept(why))
-    };
+    let why = detail.why.as_ref();
+    let why = || why.map_or_else(String::new, |why| l.kept(why));
     match subject.kind {
         Kind::NoReading => l.with("incident_no_reading", &[("reason", &why())]),
         Kind::Link => l.with("incident_link", &[("reason", &why())]),
@@ -77,11 +74,14 @@ pub fn line(l: &Locale, subject: &Subject, detail: &Detail) -> String {
 
 /// A notification about what lasts: what, since when, what it means, what to do.
 #[must_use]
-pub fn message(l: &Locale, entry: &Entry, zone: Option<&str>) -> String {
-    let zone = zone
-        .and_then(|name| TimeZone::get(name).ok())
-        .unwrap_or_else(TimeZone::system);
-    let time = clock(entry.since, &zone, false);
+pub fn message(l: &'static Locale, entry: &Entry, zone: Option<&str>) -> String {
+    let zone = zone.and_then(|name| TimeZone::get(name).ok());
+    let times = Times {
+        l,
+        now: entry.since,
+        zone: zone.unwrap_or_else(TimeZone::system),
+    };
+    let time = times.clock(entry.since, false);
     let key = match entry.subject.kind {
         Kind::Silent => "incident_do_silent",
         Kind::Port => "incident_do_port",
@@ -100,31 +100,13 @@ pub fn message(l: &Locale, entry: &Entry, zone: Option<&str>) -> String {
     )
 }
 
-fn clock(unix: f64, zone: &TimeZone, seconds: bool) -> String {
-    let at = zone.to_datetime(Timestamp::from_second(unix as i64).unwrap_or_default());
-    at.strftime(if seconds { "%H:%M:%S" } else { "%H:%M" })
-        .to_string()
-}
-
 /// `02:14–02:31`, with the day where it is not today.
-fn span(l: &Locale, since: f64, ended: Option<f64>, now: f64, zone: &TimeZone) -> String {
-    let date = |unix: f64| {
-        zone.to_datetime(Timestamp::from_second(unix as i64).unwrap_or_default())
-            .date()
-    };
-    let seconds = ended.unwrap_or(now) - since < SHORT;
-    let at = |unix: f64, before: f64| {
-        let time = clock(unix, zone, seconds);
-        if date(unix) == date(before) {
-            time
-        } else {
-            format!("{}, {time}", words::day(l, date(unix)))
-        }
-    };
-    let begin = at(since, now);
+fn span(times: &Times, since: f64, ended: Option<f64>) -> String {
+    let seconds = ended.unwrap_or(times.now) - since < SHORT;
+    let begin = times.dated(since, times.now, seconds);
     match ended {
-        Some(ended) => format!("{begin}–{}", at(ended, since)),
-        None => l.with("incident_from", &[("time", &begin)]),
+        Some(ended) => format!("{begin}–{}", times.dated(ended, since, seconds)),
+        None => times.l.with("incident_from", &[("time", &begin)]),
     }
 }
 
@@ -172,33 +154,24 @@ async fn read(
     most: usize,
 ) -> Result<Vec<Entry>, StoreError> {
     let meter = context.meter(m).meter.clone();
-    let found = context
-        .read(move |store| store.events(from, to, most))
-        .await?;
-    Ok(found
-        .into_iter()
-        .filter_map(entry)
-        .filter(|entry| concerns(entry, &meter))
-        .collect())
+    let found = context.read(move |store| store.events(from, to, most));
+    let entries = found.await?.into_iter().filter_map(entry);
+    Ok(entries.filter(|entry| concerns(entry, &meter)).collect())
 }
 
 /// What went wrong with a meter, newest first.
 pub(super) async fn list(
     context: &Context,
     m: usize,
-    l: &Locale,
+    l: &'static Locale,
 ) -> Result<Vec<Incident>, StoreError> {
-    let (now, zone) = (context.now().unix, context.zone());
-    let all = read(context, m, (f64::MIN, now), LISTED).await?;
+    let times = context.times(l);
+    let all = read(context, m, (f64::MIN, times.now), LISTED).await?;
     let one = |entry: Entry| {
-        let length = entry.ended.unwrap_or(now) - entry.since;
+        let length = entry.ended.unwrap_or(times.now) - entry.since;
         Incident {
-            state: if entry.ended.is_some() {
-                "unused"
-            } else {
-                "absent"
-            },
-            time: span(l, entry.since, entry.ended, now, &zone),
+            state: entry.ended.map_or("absent", |_| "unused"),
+            time: span(&times, entry.since, entry.ended),
             text: words::capitalised(&line(l, &entry.subject, &entry.detail)),
             length: words::span(l, length),
         }
@@ -232,6 +205,8 @@ pub(super) async fn between(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use jiff::Timestamp;
+
     use super::*;
     use vocab::{
         EntityId,
@@ -324,24 +299,24 @@ mod tests {
 
     #[test]
     fn times_are_those_of_the_house() {
-        let (l, zone) = (&Locale::all()[0], TimeZone::get("Europe/Berlin").unwrap());
         let at = |text: &str| text.parse::<Timestamp>().unwrap().as_second() as f64;
         let (since, ended) = (at("2026-11-29T01:14:00Z"), at("2026-11-29T01:31:00Z"));
-        let today = at("2026-11-29T09:00:00Z");
-        assert_eq!(span(l, since, Some(ended), today, &zone), "02:14–02:31");
-        assert_eq!(
-            span(l, since, Some(ended), today + 86_400.0, &zone),
-            "29 Nov, 02:14–02:31"
-        );
-        assert_eq!(
-            span(l, since - 10_800.0, Some(ended), today, &zone),
-            "28 Nov, 23:14–29 Nov, 02:31"
-        );
-        assert_eq!(
-            span(l, since, Some(since + 40.0), today, &zone),
-            "02:14:00–02:14:40"
-        );
-        assert_eq!(span(l, since, None, today, &zone), "since 02:14");
+        let l = &Locale::all()[0];
+        let mut times = Times {
+            l,
+            now: at("2026-11-29T09:00:00Z"),
+            zone: TimeZone::get("Europe/Berlin").unwrap(),
+        };
+        for (since, ended, said) in [
+            (since, Some(ended), "02:14–02:31"),
+            (since - 10_800.0, Some(ended), "28 Nov, 23:14–29 Nov, 02:31"),
+            (since, Some(since + 40.0), "02:14:00–02:14:40"),
+            (since, None, "since 02:14"),
+        ] {
+            assert_eq!(span(&times, since, ended), said);
+        }
+        times.now += 86_400.0;
+        assert_eq!(span(&times, since, Some(ended)), "29 Nov, 02:14–02:31");
         let lost = Entry {
             id: 1,
             subject: subject(Kind::NoReading, ""),

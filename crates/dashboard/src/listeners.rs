@@ -199,6 +199,8 @@ pub(super) fn hold(reason: &Reason, holder: impl FnOnce() -> Option<String>) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use transport::holder::Holder;
 
@@ -208,102 +210,84 @@ mod tests {
         Closed::System { error }.into()
     }
 
-    fn waiting(name: &'static str, ports: &[u16], why: &Reason) -> Group {
-        let state = ListenerState::waiting(why.clone());
-        let line = |port: &u16| Line {
+    fn line(name: &'static str, port: u16, state: &ListenerState) -> Line {
+        Line {
             name,
             meter: String::new(),
             address: board::Place::All,
-            port: *port,
+            port,
             state: state.clone(),
-        };
-        let lines: Vec<Line> = ports.iter().map(line).collect();
+        }
+    }
+
+    fn waiting(name: &'static str, ports: &[u16], why: &Reason) -> Group {
+        let state = ListenerState::waiting(why.clone());
+        let lines: Vec<Line> = ports.iter().map(|port| line(name, *port, &state)).collect();
         groups(&Locale::all()[0], lines.iter()).remove(0)
     }
 
     #[test]
     fn a_taken_port_is_said_in_words() {
-        let l = Locale::all();
-        assert_eq!(
-            [0, 1].map(|i: usize| l[i].say(&refused(98))),
-            [
-                "taken by another program",
-                "von einem anderen Programm belegt"
-            ]
-        );
+        let [english, german] = [0, 1].map(|i: usize| Locale::all()[i].say(&refused(98)));
+        assert_eq!(english, "taken by another program");
+        assert_eq!(german, "von einem anderen Programm belegt");
     }
 
     #[test]
     fn a_taken_port_says_who_misses_it_and_how_to_change_it() {
         let l = &Locale::all()[0];
         let [taken, low] = [98, 13].map(refused);
-        let http = waiting("http", &[80], &taken);
-        let place = |prefix: &str, app| Place {
-            prefix: prefix.to_owned(),
-            app,
+        let said = |l, name, ports: &[u16], why: &Reason, prefix: &str, app| {
+            let place = Place {
+                prefix: prefix.to_owned(),
+                app,
+            };
+            notice(l, &waiting(name, ports, why), why, &place)
         };
-        let text = notice(l, &http, &taken, &place("", true));
-        assert!(
-            text.starts_with(
-                "HTTP port 80 cannot be opened (taken by another program): Home Assistant, evcc"
-            ),
-            "{text}"
-        );
-        assert!(
-            text.ends_with("choose another one in the app's Network card."),
-            "{text}"
-        );
-        assert!(
-            notice(l, &http, &taken, &place("", false)).ends_with("with the option http_port.")
-        );
-        assert!(
-            notice(l, &http, &taken, &place("meters[0].", true))
-                .ends_with("with the option meters[0].http_port.")
-        );
-        assert!(notice(l, &http, &low, &place("", false)).contains("CAP_NET_BIND_SERVICE"));
-        let fan_out = notice(
-            l,
-            &waiting("websocket", &[6010, 6011, 6012], &taken),
-            &taken,
-            &place("", true),
-        );
+        let text = said(l, "http", &[80], &taken, "", true);
+        let begin =
+            "HTTP port 80 cannot be opened (taken by another program): Home Assistant, evcc";
+        assert!(text.starts_with(begin), "{text}");
+        let nowhere = refused(99);
+        let (http, further) = ("the option http_port.", "the option meters[0].http_port.");
+        for (name, port, why, prefix, app, end) in [
+            ("http", 80, &taken, "", true, "in the app's Network card."),
+            ("http", 80, &taken, "", false, http),
+            ("http", 80, &taken, "meters[0].", true, further),
+            ("modbus", 502, &nowhere, "", true, "option modbus_bind."),
+        ] {
+            let text = said(l, name, &[port], why, prefix, app);
+            assert!(text.ends_with(end), "{text}");
+        }
+        assert!(said(l, "http", &[80], &low, "", false).contains("CAP_NET_BIND_SERVICE"));
+        let fan_out = said(l, "websocket", &[6010, 6011, 6012], &taken, "", true);
         assert!(
             fan_out.starts_with("WebSocket ports 6010–6012 cannot be opened")
                 && fan_out.ends_with("the option ws_port_start."),
             "{fan_out}"
         );
-        let nowhere = refused(99);
-        assert!(
-            notice(
-                l,
-                &waiting("modbus", &[502], &nowhere),
-                &nowhere,
-                &place("", true)
-            )
-            .ends_with("Correct the option modbus_bind.")
+        let mdns = said(
+            &Locale::all()[1],
+            "mdns",
+            &[5353],
+            &Closed::NoHttpPort.into(),
+            "",
+            true,
         );
-        let why = Closed::NoHttpPort.into();
-        let mdns = waiting("mdns", &[5353], &why);
-        assert!(!notice(&Locale::all()[1], &mdns, &why, &place("", true)).contains("port is not"));
+        assert!(!mdns.contains("port is not"), "{mdns}");
         let home_assistant = Closed::HomeAssistant.into();
         for l in Locale::all() {
-            let text = notice(
-                l,
-                &waiting("http", &[80], &home_assistant),
-                &home_assistant,
-                &place("", true),
-            );
-            let named = [l.t("port_home_assistant"), "8123", "bind"]
-                .iter()
-                .all(|part| text.contains(part));
-            assert!(named, "{}: {text}", l.code);
-            let kept = Holder::Server("nginx").reason(std::time::Duration::from_secs(600));
-            let said = l.say(&kept);
+            let text = said(l, "http", &[80], &home_assistant, "", true);
+            for part in [l.t("port_home_assistant"), "8123", "bind"] {
+                assert!(text.contains(part), "{}: {text}", l.code);
+            }
+            let kept = Holder::Server("nginx").reason(Duration::from_secs(600));
+            let text = l.say(&kept);
             assert!(
-                said.contains("nginx")
-                    && said.contains("10 min")
-                    && (l.code == "en") == (said == kept.to_string()),
-                "{}: {said}",
+                text.contains("nginx")
+                    && text.contains("10 min")
+                    && (l.code == "en") == (text == kept.to_string()),
+                "{}: {text}",
                 l.code
             );
             for name in [
@@ -317,7 +301,7 @@ mod tests {
                 "mdns-query",
             ] {
                 for app in [true, false] {
-                    let text = notice(l, &waiting(name, &[1010], &taken), &taken, &place("", app));
+                    let text = said(l, name, &[1010], &taken, "", app);
                     assert!(
                         !text.contains(['{', '}']) && !text.contains("os error"),
                         "{} {name}: {text}",
@@ -330,52 +314,35 @@ mod tests {
 
     #[test]
     fn thirteen_fan_out_ports_are_one_line() {
-        let line = |name, port, state: &ListenerState| Line {
-            name,
-            meter: String::new(),
-            address: board::Place::All,
-            port,
-            state: state.clone(),
-        };
-        let (open, taken) = (
-            ListenerState::Listening,
-            ListenerState::waiting(refused(98)),
-        );
+        let open = ListenerState::Listening;
         let mut lines = vec![line("http", 80, &open)];
-        lines.extend(
-            (6010..=6022)
-                .map(|port| line("websocket", port, if port == 6015 { &taken } else { &open })),
-        );
+        lines.extend((6010..=6022).map(|port| line("websocket", port, &open)));
+        lines[6].state = ListenerState::waiting(refused(98));
         lines.extend([1010, 2223, 2220, 2222].map(|port| line("udp", port, &open)));
-        let found: Vec<(String, String)> = groups(&Locale::all()[0], lines.iter())
-            .into_iter()
-            .map(|g| (g.name, g.ports))
-            .collect();
+        let groups = groups(&Locale::all()[0], lines.iter());
+        let found: Vec<(&str, &str)> = groups.iter().map(|g| (&*g.name, &*g.ports)).collect();
         let want = [
             ("HTTP", "80"),
             ("WebSocket", "6010–6014, 6016–6022"),
             ("WebSocket", "6015"),
             ("UDP", "1010, 2220, 2222–2223"),
         ];
-        assert_eq!(
-            found,
-            want.map(|(name, ports)| (name.to_owned(), ports.to_owned()))
-        );
+        assert_eq!(found, want);
     }
 
     #[test]
     fn the_boards_reasons_are_told_apart() {
         let who = || Some("nginx (process 8)".to_owned());
-        assert_eq!(hold(&refused(98), who), Hold::Taken(who()));
-        assert_eq!(hold(&refused(13), who), Hold::Forbidden);
-        assert_eq!(hold(&refused(99), who), Hold::NoAddress);
-        let ours = Closed::HomeAssistant.into();
-        assert_eq!(hold(&ours, who), Hold::HomeAssistant);
-        let waiting = Holder::HomeAssistant;
-        let reason = waiting.reason(std::time::Duration::from_secs(3600)).into();
-        assert_eq!(hold(&reason, who), Hold::HomeAssistant);
-        let server = Holder::Server("nginx");
-        let reason = server.reason(std::time::Duration::from_secs(600)).into();
-        assert_eq!(hold(&reason, || None), Hold::Taken(None));
+        let kept = |holder: Holder| -> Reason { holder.reason(Duration::from_secs(3600)).into() };
+        for (reason, told) in [
+            (refused(98), Hold::Taken(who())),
+            (refused(13), Hold::Forbidden),
+            (refused(99), Hold::NoAddress),
+            (Closed::HomeAssistant.into(), Hold::HomeAssistant),
+            (kept(Holder::HomeAssistant), Hold::HomeAssistant),
+            (kept(Holder::Server("nginx")), Hold::Taken(who())),
+        ] {
+            assert_eq!(hold(&reason, who), told, "{reason}");
+        }
     }
 }

@@ -59,32 +59,21 @@ impl Locale {
     /// The first language that the browser asks for and we have, by its weights; else English.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> &'static Self {
-        let asked = headers
-            .get(header::ACCEPT_LANGUAGE)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default();
-        let mut best: Option<(f32, &'static Self)> = None;
+        let asked = headers.get(header::ACCEPT_LANGUAGE);
+        let asked = asked.and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let mut best = (0.0, &ALL[0]);
         for part in asked.split(',').take(20) {
             let (tag, rest) = part.split_once(';').unwrap_or((part, ""));
-            let weight = rest
-                .trim()
-                .strip_prefix("q=")
-                .and_then(|q| q.parse::<f32>().ok())
-                .unwrap_or(1.0);
-            let language = tag
-                .trim()
-                .split('-')
-                .next()
-                .unwrap_or_default()
-                .to_ascii_lowercase();
-            if weight > 0.0
-                && best.is_none_or(|(most, _)| weight > most)
-                && let Some(found) = Self::coded(&language)
+            let weight = rest.trim().strip_prefix("q=");
+            let weight = weight.and_then(|q| q.parse::<f32>().ok()).unwrap_or(1.0);
+            let language = tag.trim().split('-').next().unwrap_or_default();
+            if weight > best.0
+                && let Some(found) = Self::coded(&language.to_ascii_lowercase())
             {
-                best = Some((weight, found));
+                best = (weight, found);
             }
         }
-        best.map_or(&ALL[0], |(_, found)| found)
+        best.1
     }
 
     /// A text by key; what a language lacks is said in English, and a key that there is not by its
@@ -103,6 +92,13 @@ impl Locale {
             .map(String::as_str)
     }
 
+    /// The text that a prefix and a name lead to, `_` for all that is neither letter nor digit.
+    #[must_use]
+    pub fn named(&self, prefix: &str, name: &str) -> Option<&str> {
+        let name = name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        self.find(&format!("{prefix}_{name}"))
+    }
+
     /// A text with its `{names}` filled in.
     #[must_use]
     pub fn with(&self, key: &str, values: &[(&str, &str)]) -> String {
@@ -116,11 +112,7 @@ impl Locale {
             out.push_str(before);
             match values.iter().find(|(known, _)| *known == name) {
                 Some((_, value)) => out.push_str(value),
-                None => {
-                    out.push('{');
-                    out.push_str(name);
-                    out.push('}');
-                }
+                None => out.extend(["{", name, "}"]),
             }
             rest = after;
         }
@@ -137,6 +129,8 @@ impl Locale {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn chosen(text: &str) -> &'static str {
@@ -198,40 +192,21 @@ mod tests {
     #[test]
     fn all_languages_say_the_same_things() {
         let names = |text: &str| {
-            let mut all: Vec<String> = text
-                .split('{')
-                .skip(1)
-                .filter_map(|p| p.split_once('}'))
-                .map(|(n, _)| n.to_owned())
-                .collect();
-            all.sort();
-            all.dedup();
-            all
+            let parts = text.split('{').skip(1);
+            let names = parts.filter_map(|part| Some(part.split_once('}')?.0.to_owned()));
+            names.collect::<BTreeSet<_>>()
         };
         let english = &ALL[0];
         assert!(english.keys().count() > 100);
         for locale in Locale::all() {
-            let missing: Vec<&str> = english
-                .keys()
-                .filter(|key| !locale.texts.contains_key(*key))
-                .collect();
-            let foreign: Vec<&str> = locale
-                .keys()
-                .filter(|key| !english.texts.contains_key(*key))
-                .collect();
-            assert!(
-                missing.is_empty() && foreign.is_empty(),
-                "{}: missing {missing:?}, foreign {foreign:?}",
-                locale.code
-            );
+            let (own, wanted): (BTreeSet<_>, BTreeSet<_>) =
+                (locale.keys().collect(), english.keys().collect());
+            let differ: Vec<_> = own.symmetric_difference(&wanted).collect();
+            assert!(differ.is_empty(), "{}: {differ:?}", locale.code);
             for (key, text) in &locale.texts {
                 assert!(!text.trim().is_empty(), "{} {key} is empty", locale.code);
-                assert_eq!(
-                    names(text),
-                    names(&english.texts[key]),
-                    "{} {key}: other names in braces",
-                    locale.code
-                );
+                let (own, wanted) = (names(text), names(&english.texts[key]));
+                assert_eq!(own, wanted, "{} {key}: names in braces", locale.code);
             }
         }
     }

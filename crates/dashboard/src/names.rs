@@ -1,32 +1,18 @@
 //! What readers and their channels are called.
 
-use super::locale::Locale;
+use super::{listeners, locale::Locale};
 use consumers::Channel;
 
 pub(super) fn channel_name(l: &'static Locale, channel: Channel) -> &'static str {
     match channel {
-        Channel::Http => "HTTP",
-        Channel::Websocket => "WebSocket",
-        Channel::Udp => "UDP",
-        Channel::Modbus => "Modbus TCP",
         Channel::Outbound => l.t("group_outbound"),
-        Channel::Mqtt => "MQTT",
+        other => listeners::name(l, other.name()),
     }
 }
 
 /// A brand's name; where it is a description, in the language.
 pub(super) fn brand_name<'a>(l: &'a Locale, name: &'a str) -> &'a str {
-    let slug: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '_'
-            }
-        })
-        .collect();
-    l.find(&format!("brand_{slug}")).unwrap_or(name)
+    l.named("brand", &name.to_ascii_lowercase()).unwrap_or(name)
 }
 
 #[cfg(test)]

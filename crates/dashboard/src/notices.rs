@@ -6,7 +6,7 @@ use super::{
     asking::Asking, context::Context, incidents, listeners, locale::Locale, owner::SetupState,
     words,
 };
-use diary::Kind;
+use diary::{Entry, Kind};
 use meter::Quality;
 use store::StoreState;
 use transport::{Endpoint, ListenerState};
@@ -67,8 +67,10 @@ pub(super) fn problems(context: &Context, l: &Locale) -> Vec<String> {
             }
             _ => None,
         };
-        let text = l.begin(&line);
-        let text = help.map_or_else(|| text.clone(), |key| format!("{text}. {}", l.t(key)));
+        let mut text = l.begin(&line);
+        if let Some(key) = help {
+            text = format!("{text}. {}", l.t(key));
+        }
         if !out.contains(&text) {
             out.push(text);
         }
@@ -203,23 +205,17 @@ fn waiting(context: &Context, meter: &Endpoint, l: &Locale) -> Vec<Notice> {
 fn missed(context: &Context, meter: &str, l: &Locale) -> Vec<Notice> {
     let now = context.now().unix;
     let watched = context.watched.borrow().clone();
-    let missed = watched
-        .open
-        .iter()
-        .filter(|e| e.subject.kind == Kind::Silent && e.subject.meter == meter);
-    missed
-        .map(|e| {
-            let name = incidents::reader(l, &e.subject, &e.detail);
-            let age = words::span(l, now - e.since);
-            let usual = e.detail.usual.map(|s| words::span(l, s));
-            let text = match &usual {
-                Some(usual) => l.with(
-                    "notice_silent",
-                    &[("name", &name), ("age", &age), ("usual", usual)],
-                ),
-                None => l.with("notice_silent_new", &[("name", &name), ("age", &age)]),
-            };
-            Notice::new("bad", text).at("readers", "open_readers")
-        })
-        .collect()
+    let is_missed = |e: &&Entry| e.subject.kind == Kind::Silent && e.subject.meter == meter;
+    let notice = |e: &Entry| {
+        let name = incidents::reader(l, &e.subject, &e.detail);
+        let age = words::span(l, now - e.since);
+        let usual = e.detail.usual.map(|s| words::span(l, s));
+        let key = usual
+            .as_ref()
+            .map_or("notice_silent_new", |_| "notice_silent");
+        let usual = usual.unwrap_or_default();
+        let text = l.with(key, &[("name", &name), ("age", &age), ("usual", &usual)]);
+        Notice::new("bad", text).at("readers", "open_readers")
+    };
+    watched.open.iter().filter(is_missed).map(notice).collect()
 }

@@ -23,10 +23,8 @@ struct Texts {
 }
 
 static ALL: LazyLock<HashMap<&str, HashMap<&str, Texts>>> = LazyLock::new(|| {
-    FILES
-        .iter()
-        .map(|(code, text)| (*code, read(text)))
-        .collect()
+    let files = FILES.into_iter();
+    files.map(|(code, text)| (code, read(text))).collect()
 });
 
 /// A translation file: two levels of keys and scalars in single quotes. That it is read as any YAML
@@ -34,21 +32,17 @@ static ALL: LazyLock<HashMap<&str, HashMap<&str, Texts>>> = LazyLock::new(|| {
 fn read(text: &str) -> HashMap<&str, Texts> {
     let mut out: HashMap<&str, Texts> = HashMap::new();
     let mut key = "";
-    let lines = text
-        .lines()
-        .skip_while(|line| *line != "configuration:")
-        .skip(1);
+    let lines = text.lines().skip_while(|line| *line != "configuration:");
+    let lines = lines.skip(1);
     for line in lines.take_while(|line| line.starts_with(' ')) {
         let inner = line.trim_start();
         match (line.len() - inner.len(), inner.split_once(": ")) {
             (2, None) => key = inner.trim_end_matches(':'),
             (4, Some((member, scalar))) => {
                 let scalar = scalar.trim_end();
-                let plain = scalar
-                    .strip_prefix('\'')
-                    .and_then(|s| s.strip_suffix('\''))
-                    .unwrap_or(scalar)
-                    .replace("''", "'");
+                let quoted = scalar.strip_prefix('\'');
+                let quoted = quoted.and_then(|s| s.strip_suffix('\''));
+                let plain = quoted.unwrap_or(scalar).replace("''", "'");
                 let texts = out.entry(key).or_default();
                 match member {
                     "name" => texts.name = plain,
@@ -68,30 +62,21 @@ fn of(l: &Locale, key: &str) -> Option<&'static Texts> {
 
 /// What an option is called.
 pub(super) fn name(l: &Locale, def: &Definition) -> String {
-    let own = || {
-        l.find(&format!("opt_{}_name", def.key))
-            .unwrap_or(def.key)
-            .to_owned()
-    };
-    of(l, def.key).map_or_else(own, |texts| texts.name.clone())
+    let of_app = of(l, def.key).map(|texts| &*texts.name);
+    let name = of_app.or_else(|| l.find(&format!("opt_{}_name", def.key)));
+    name.unwrap_or(def.key).to_owned()
 }
 
 /// What it does, in whole sentences. The default that ends the app's help is left out: the page
 /// says the one in force.
 pub(super) fn help(l: &Locale, def: &Definition) -> String {
-    let Some(texts) = of(l, def.key) else {
-        return l
-            .find(&format!("opt_{}", def.key))
-            .unwrap_or(def.text)
-            .to_owned();
+    let Some(Texts { help, .. }) = of(l, def.key) else {
+        let own = l.find(&format!("opt_{}", def.key));
+        return own.unwrap_or(def.text).to_owned();
     };
     let (word, _) = l.t("default_is").split_once('{').unwrap_or_default();
-    let end = texts
-        .help
-        .rfind(word.trim_end())
-        .filter(|at| *at > 0)
-        .unwrap_or(texts.help.len());
-    texts.help[..end].trim_end().to_owned()
+    let end = help.rfind(word.trim_end()).filter(|at| *at > 0);
+    help[..end.unwrap_or(help.len())].trim_end().to_owned()
 }
 
 /// The unit of its value; words are the language's, signs are the same everywhere.
@@ -101,12 +86,7 @@ pub(super) fn unit<'a>(l: &'a Locale, def: &Definition) -> &'a str {
 
 /// What happens without a value; names such as `shellypro3em-<mac>` are the same everywhere.
 pub(super) fn automatic<'a>(l: &'a Locale, def: &Definition) -> &'a str {
-    let slug: String = def
-        .automatic
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .collect();
-    l.find(&format!("auto_{slug}")).unwrap_or(def.automatic)
+    l.named("auto", def.automatic).unwrap_or(def.automatic)
 }
 
 #[cfg(test)]
@@ -119,21 +99,12 @@ mod tests {
     fn the_files_are_read_as_a_yaml_reader_does() {
         for (code, text) in FILES {
             let yaml: serde_json::Value = serde_yaml_ng::from_str(text).unwrap();
-            let wanted: HashMap<&str, Texts> = yaml["configuration"]
-                .as_object()
-                .unwrap()
-                .iter()
-                .map(|(key, entry)| {
-                    let text = |member: &str| entry[member].as_str().unwrap().to_owned();
-                    (
-                        key.as_str(),
-                        Texts {
-                            name: text("name"),
-                            help: text("description"),
-                        },
-                    )
-                })
-                .collect();
+            let mut wanted = HashMap::new();
+            for (key, entry) in yaml["configuration"].as_object().unwrap() {
+                let text = |member: &str| entry[member].as_str().unwrap().to_owned();
+                let (name, help) = (text("name"), text("description"));
+                wanted.insert(&**key, Texts { name, help });
+            }
             assert!(wanted.len() > 80, "{code}");
             assert_eq!(read(text), wanted, "{code}");
         }
@@ -181,21 +152,9 @@ mod tests {
         ];
         for (code, never) in NEVER {
             let l = Locale::coded(code).unwrap();
-            let yaml: serde_json::Value =
-                serde_yaml_ng::from_str(FILES.iter().find(|(name, _)| *name == code).unwrap().1)
-                    .unwrap();
-            let mut texts: Vec<String> = l
-                .keys()
-                .filter(|key| *key != "app")
-                .map(|key| l.t(key).to_owned())
-                .collect();
-            let mut left = vec![&yaml];
-            while let Some(value) = left.pop() {
-                match value {
-                    serde_json::Value::Object(members) => left.extend(members.values()),
-                    other => texts.push(other.as_str().unwrap().to_owned()),
-                }
-            }
+            let own = l.keys().filter(|key| *key != "app").map(|key| l.t(key));
+            let options = ALL[code].values().flat_map(|t| [&*t.name, &*t.help]);
+            let texts: Vec<&str> = own.chain(options).collect();
             assert!(texts.len() > 700, "{code}: {}", texts.len());
             for text in texts {
                 let lower = text.to_lowercase();

@@ -211,61 +211,45 @@ mod tests {
     fn the_sentence_names_the_worst_and_else_who_read_what() {
         let at = Some(-389.0);
         let battery = || reader("Marstek", "live", false, 5.0);
-        let ok = said(at, "live", vec![battery()]);
-        assert_eq!(ok.state, "live");
-        assert_eq!(&*ok.verdict, "Marstek read −389 W 0.4 s ago. All is well.");
-        let two = said(
-            at,
-            "live",
-            vec![battery(), reader("evcc", "live", false, 1.0)],
-        );
-        assert_eq!(
-            two.verdict,
-            "evcc read −389 W 0.4 s ago, 1 more read too. All is well."
-        );
-        assert_eq!(said(at, "live", Vec::new()).state, "none");
-        let viewer = reader("Home Assistant", "live", true, 0.0);
-        let looks = said(at, "live", vec![viewer.clone()]);
-        assert!(
-            looks.verdict.contains("Only Home Assistant looks"),
-            "{}",
-            looks.verdict
-        );
-        let silent = said(
-            at,
-            "live",
-            vec![battery(), reader("Zendure", "absent", false, 1.0)],
-        );
-        assert_eq!(silent.state, "held");
-        assert_eq!(
-            &*silent.verdict,
-            "Zendure fell silent: it last read 0.4 s ago."
-        );
-        let odd = said(at, "live", vec![reader("X", "held", false, 0.0)]);
-        assert_eq!(odd.verdict, "X: asks for unknown methods.");
-        assert!(
-            said(at, "held", vec![battery()])
-                .verdict
-                .starts_with("The last value")
-        );
-        let none = said(None, "absent", vec![battery()]);
-        assert!(none.state == "absent" && none.verdict.contains("sensor.x is unavailable"));
+        let viewer = || reader("Home Assistant", "live", true, 0.0);
+        let silent = || reader("Zendure", "absent", false, 1.0);
+        let ok = "Marstek read −389 W 0.4 s ago. All is well.";
         // Who looked once and is gone is nobody, and no cause for alarm.
         let once = || reader("Home Assistant", "none", true, 0.0);
-        assert_eq!(
-            said(at, "live", vec![once()]).verdict,
-            said(at, "live", Vec::new()).verdict
-        );
-        assert_eq!(
-            said(at, "live", vec![battery(), once()]).verdict,
-            ok.verdict
-        );
+        let nobody = said(at, "live", Vec::new()).verdict;
+        for (state, seen, judged, verdict) in [
+            ("live", vec![battery()], "live", ok),
+            (
+                "live",
+                vec![battery(), reader("evcc", "live", false, 1.0)],
+                "live",
+                "evcc read −389 W 0.4 s ago, 1 more read too. All is well.",
+            ),
+            ("live", vec![battery(), once()], "live", ok),
+            ("live", vec![once()], "none", &*nobody),
+            ("live", vec![viewer()], "none", "Only Home Assistant looks"),
+            (
+                "live",
+                vec![battery(), silent()],
+                "held",
+                "Zendure fell silent: it last read 0.4 s ago.",
+            ),
+            (
+                "live",
+                vec![reader("X", "held", false, 0.0)],
+                "held",
+                "X: asks for unknown methods.",
+            ),
+            ("held", vec![battery()], "held", "The last value"),
+        ] {
+            let reading = said(at, state, seen);
+            assert_eq!(reading.state, judged, "{}", reading.verdict);
+            assert!(reading.verdict.contains(verdict), "{}", reading.verdict);
+        }
+        let none = said(None, "absent", vec![battery()]);
+        assert!(none.state == "absent" && none.verdict.contains("sensor.x is unavailable"));
         // Who only looks, and who is silent, come after the others, whoever spoke last.
-        let order = said(
-            at,
-            "live",
-            vec![viewer, reader("Zendure", "absent", false, 1.0), battery()],
-        );
+        let order = said(at, "live", vec![viewer(), silent(), battery()]);
         assert_eq!(
             order.slots.map(|slot| slot.name),
             ["Marstek", "Zendure", "Home Assistant"]

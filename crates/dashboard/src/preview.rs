@@ -8,13 +8,14 @@ use super::{
     answer::{Answer, as_json, failure},
     asking::{Asking, Sent},
     context::Context,
+    figures::power,
     locale::Locale,
     outcome::{self, refused},
     owner::{NotServed, PreviewPhase},
     setup,
     sign::{answers, sign},
-    words,
 };
+use config::{definition::Definition, definitions};
 use vocab::reason::Reason;
 
 /// `GET served.json`: what the meter answers to `EM.GetStatus` over its own socket.
@@ -81,14 +82,11 @@ fn inputs(mut given: Value) -> Answer<(Map<String, Value>, bool)> {
         .as_object_mut()
         .and_then(|members| members.remove("anyway"))
         == Some(Value::Bool(true));
-    inputs_only(given)
-        .map(|inputs| (inputs, anyway))
-        .ok_or_else(|| {
-            failure(
-                StatusCode::BAD_REQUEST,
-                "only the keys of power inputs belong here",
-            )
-        })
+    let inputs = inputs_only(given).ok_or_else(|| {
+        let why = "only the keys of power inputs belong here";
+        failure(StatusCode::BAD_REQUEST, why)
+    });
+    Ok((inputs?, anyway))
 }
 
 /// `POST setup`: the option keys of the inputs to take.
@@ -104,16 +102,10 @@ pub(super) async fn take(
 
 /// Where a power flows, that in words, and its size; without one why.
 fn line(l: &Locale, w: Option<f64>, reason: Option<&Reason>) -> (&'static str, String, String) {
+    let (flow, word, size) = power(l, w);
     match w {
-        Some(w) => {
-            let flow = words::Flow::of(w).key();
-            let word = l.t(&format!("flow_{flow}")).to_owned();
-            (flow, word, words::watts(l, w).to_string())
-        }
-        None => {
-            let why = reason.map_or_else(|| l.t("flow_none").to_owned(), |why| l.say(why));
-            ("none", why, "–".to_owned())
-        }
+        Some(_) => (flow, word, size.to_string()),
+        None => (flow, reason.map_or(word, |why| l.say(why)), size.value),
     }
 }
 
@@ -163,23 +155,8 @@ fn inputs_only(given: Value) -> Option<Map<String, Value>> {
     let Value::Object(members) = given else {
         return None;
     };
-    let ends = [
-        "_power",
-        "_power_export",
-        "_invert",
-        "_scale",
-        "_offset",
-        "_phase",
-        "energy_import",
-        "energy_export",
-        "_volt",
-        "_curr",
-        "_pf",
-    ];
-    members
-        .keys()
-        .all(|key| ends.iter().any(|end| key.ends_with(end)) || key == "frequency")
-        .then_some(members)
+    let is_input = |key: &String| definitions::find(key).is_some_and(Definition::feeds);
+    members.keys().all(is_input).then_some(members)
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! One reader in words, and what a person says of it: a name, and whether it is missed when it is
 //! silent.
 
-use jiff::tz::TimeZone;
-
 use super::{
     battery::Battery,
     connect,
@@ -10,9 +8,12 @@ use super::{
     locale::Locale,
     names::{brand_name, channel_name},
     verdicts::{self, SetLine},
-    words,
+    words::{self, Times},
 };
-use consumers::{ConsumerView, Overview, ProfileWhy, overview::Role};
+use consumers::{
+    ConsumerView, Overview,
+    overview::{MethodView, Role},
+};
 use diary::Known;
 use transport::Endpoint;
 
@@ -67,13 +68,12 @@ fn rhythm(l: &Locale, cadence: Option<f64>, notified: bool, silent: bool) -> Str
 
 /// `known`: what is kept of it over a restart.
 fn reader(
-    l: &'static Locale,
+    times: &Times,
     c: &ConsumerView,
     battery: Option<&Battery>,
     known: Option<&Known>,
-    now: f64,
-    zone: &TimeZone,
 ) -> Reader {
+    let l = times.l;
     let cadence = rhythm(l, c.cadence, c.notified > 0, c.silent_since.is_some());
     let gone = c.silent_since.is_some() && c.connected == 0;
     // Who only looks, or came by once, is missed by nobody.
@@ -99,7 +99,6 @@ fn reader(
         Some(code) => format!("{} ({code})", c.errors),
         None => c.errors.to_string(),
     };
-    let moment = |unix: f64| words::moment(l, unix, now, zone);
     let mut details = Vec::new();
     if c.frozen {
         let hint = l.t("reader_frozen_hint").to_owned();
@@ -113,26 +112,18 @@ fn reader(
         ("notifications", words::count(l, c.notified)),
         ("errors", errors),
         ("unknown_calls", c.unknown.to_string()),
-        ("first_seen", moment(c.first_seen)),
-        ("last_seen", moment(c.last_seen)),
+        ("first_seen", times.moment(c.first_seen)),
+        ("last_seen", times.moment(c.last_seen)),
         ("our_port", c.local_port.to_string()),
     ]);
     for (key, value) in [("agent", &c.agent), ("src", &c.src)] {
         details.extend(value.as_ref().map(|value| (key, value.to_string())));
     }
-    let methods: Vec<String> = c
-        .methods
-        .iter()
-        .take(12)
-        .map(|m| {
-            format!(
-                "{} × {}{}",
-                m.method,
-                m.calls,
-                if m.known { "" } else { " (?)" }
-            )
-        })
-        .collect();
+    let method = |m: &MethodView| {
+        let unknown = if m.known { "" } else { " (?)" };
+        format!("{} × {}{unknown}", m.method, m.calls)
+    };
+    let methods: Vec<String> = c.methods.iter().take(12).map(method).collect();
     if !methods.is_empty() {
         details.push(("methods", methods.join(", ")));
     }
@@ -140,17 +131,14 @@ fn reader(
         details.push(("role", l.t("role_viewer").to_owned()));
     }
     // The owner's word counts before what it looks like.
-    let given = c
-        .profile
-        .filter(|view| matches!(view.why, ProfileWhy::Address | ProfileWhy::Chosen));
+    let given = c.profile.filter(|view| view.why.is_owners_word());
     let name = match (given, c.brand) {
         (Some(view), _) => verdicts::profile_name(l, view.key),
         (None, Some(brand)) => brand_name(l, brand.name).to_owned(),
         (None, None) => l.t("unknown_reader").to_owned(),
     };
-    let named = known
-        .map(|known| &known.name)
-        .filter(|name| !name.is_empty());
+    let named = known.map(|known| &known.name);
+    let named = named.filter(|name| !name.is_empty());
     Reader {
         id: format!("r-{}-{}", c.ip, c.channel.name()),
         ip: c.ip.to_string(),
@@ -170,11 +158,7 @@ fn reader(
         share: Some(battery.map_or(c.share, Battery::share))
             .filter(|share| *share < 0.999)
             .map(|share| format!("{}\u{202f}%", words::number(l, share * 100.0, 0))),
-        verdicts: c
-            .verdicts
-            .iter()
-            .map(|verdict| verdicts::say(l, verdict, now, zone))
-            .collect(),
+        verdicts: c.verdicts.iter().map(|v| verdicts::say(times, v)).collect(),
         details,
         profile: Default::default(),
         choices: Vec::new(),
@@ -190,7 +174,7 @@ pub(super) fn list(
     endpoint: &Endpoint,
     l: &'static Locale,
 ) -> (Vec<Reader>, Overview) {
-    let (now, zone) = (context.now(), context.zone());
+    let (now, times) = (context.now(), context.times(l));
     let watched = context.watched.borrow().clone();
     let mut seen = endpoint.overview();
     // The set-up's own look at what is served is nobody's reading.
@@ -201,7 +185,7 @@ pub(super) fn list(
         let key = (&*endpoint.meter, &*ip, c.channel.name());
         let known = watched.readers.iter().find(|known| known.key() == key);
         let battery = Battery::of(endpoint, c, now);
-        reader(l, c, battery.as_ref(), known, now.unix, &zone)
+        reader(&times, c, battery.as_ref(), known)
     };
     (seen.consumers.iter().map(one).collect(), seen)
 }
@@ -236,23 +220,19 @@ mod tests {
 
     #[test]
     fn who_only_listens_is_told() {
-        let said = |cadence, notified, silent| {
-            rhythm(&Locale::all()[0], cadence, notified, silent).replace('\u{202f}', " ")
-        };
-        assert_eq!(said(Some(1.0), false, false), "every 1.0 s");
-        assert_eq!(
-            said(Some(1.0), true, false),
-            "every 1.0 s",
-            "it asks and is told"
-        );
-        assert_eq!(
-            said(Some(0.1), true, true),
-            "pushed",
-            "asked at the beginning, listens since"
-        );
-        assert_eq!(said(Some(0.001), true, false), "pushed");
-        assert_eq!(said(Some(0.001), false, false), "every < 0.1 s");
-        assert_eq!(said(None, true, false), "pushed");
-        assert_eq!(said(None, false, false), "once");
+        for (cadence, notified, silent, said) in [
+            (Some(1.0), false, false, "every 1.0 s"),
+            // It asks and is told.
+            (Some(1.0), true, false, "every 1.0 s"),
+            // It asked at the beginning, and listens since.
+            (Some(0.1), true, true, "pushed"),
+            (Some(0.001), true, false, "pushed"),
+            (Some(0.001), false, false, "every < 0.1 s"),
+            (None, true, false, "pushed"),
+            (None, false, false, "once"),
+        ] {
+            let text = rhythm(&Locale::all()[0], cadence, notified, silent);
+            assert_eq!(text.replace('\u{202f}', " "), said, "{cadence:?}");
+        }
     }
 }

@@ -3,7 +3,6 @@
 
 use askama::Template;
 use axum::{extract::State, http::StatusCode, response::Response};
-use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,7 +15,7 @@ use super::{
     names::{brand_name, channel_name},
     page::{Page, html},
     reader::{self, Reader},
-    words,
+    words::{self, Times},
 };
 use consumers::{
     Channel, ExchangeView, Overview,
@@ -82,7 +81,7 @@ pub(super) fn nobody(l: &Locale, endpoint: &Endpoint, now: Now) -> String {
 
 /// Readers that matter to somebody and were not heard since the start.
 fn gone(context: &Context, endpoint: &Endpoint, l: &'static Locale, heard: &[Reader]) -> Vec<Gone> {
-    let (now, zone) = (context.now(), context.zone());
+    let times = context.times(l);
     let watched = context.watched.borrow().clone();
     let matters = |known: &&Known| {
         known.meter == endpoint.meter
@@ -95,7 +94,7 @@ fn gone(context: &Context, endpoint: &Endpoint, l: &'static Locale, heard: &[Rea
         Some(Gone {
             name: brand_name(l, known.title()).to_owned(),
             way: channel_name(l, channel(&known.channel)?),
-            last: words::moment(l, known.last, now.unix, &zone),
+            last: times.moment(known.last),
             known: known.clone(),
         })
     };
@@ -162,17 +161,17 @@ fn channels(l: &'static Locale, seen: &Overview) -> Vec<ChannelCard> {
     ]
 }
 
-fn recent(l: &Locale, seen: &Overview, now: f64, zone: &TimeZone) -> Vec<RecentCard> {
+fn recent(times: &Times, seen: &Overview) -> Vec<RecentCard> {
     let line = |r: &RecentView| {
         // That a message came goes without saying.
         let event = match r.event {
-            Some("connect") => l.find("event_connect"),
-            Some("disconnect") => l.find("event_disconnect"),
+            Some("connect") => times.l.find("event_connect"),
+            Some("disconnect") => times.l.find("event_disconnect"),
             _ => None,
         };
         let what = [r.verb, event, r.method.as_deref()].into_iter().flatten();
         let what = what.collect::<Vec<_>>().join(" ");
-        (words::moment(l, r.ts, now, zone), r.ip.to_string(), what)
+        (times.moment(r.ts), r.ip.to_string(), what)
     };
     let all = [
         ("HTTP", &seen.clients.http_recent),
@@ -232,11 +231,10 @@ fn limit(l: &Locale, kept: usize, most: Option<&Value>) -> Option<String> {
 }
 
 /// What came on a UDP port, and what of it nobody could read.
-fn port(l: &Locale, port: &PortView, now: f64, zone: &TimeZone) -> (u16, String) {
-    let last = port
-        .last
-        .map_or_else(String::new, |t| words::moment(l, t, now, zone));
-    let from = port.last_from.map_or_else(String::new, |ip| ip.to_string());
+fn port(times: &Times, port: &PortView) -> (u16, String) {
+    let l = times.l;
+    let last = port.last.map(|at| times.moment(at)).unwrap_or_default();
+    let from = port.last_from.map(|ip| ip.to_string()).unwrap_or_default();
     let packets = words::count(l, port.packets);
     let values = [("packets", &*packets), ("time", &last), ("ip", &from)];
     let mut text = l.with("udp_port", &values);
@@ -259,7 +257,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let (readers, seen) = reader::rows(&context, endpoint, l, ROWS);
     let kept = seen.consumers.len();
     let options = context.owner.options();
-    let (now, zone) = (context.now(), context.zone());
+    let (now, times) = (context.now(), context.times(l));
     let report = endpoint.view().snapshot.report();
     html(&View {
         gone: gone(&context, endpoint, l, &readers),
@@ -273,12 +271,8 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         },
         readers,
         channels: channels(l, &seen),
-        recent: recent(l, &seen, now.unix, &zone),
-        ports: seen
-            .udp_ports
-            .iter()
-            .map(|of| port(l, of, now.unix, &zone))
-            .collect(),
+        recent: recent(&times, &seen),
+        ports: seen.udp_ports.iter().map(|of| port(&times, of)).collect(),
         source: report.map_or_else(
             || l.t("source_silent").to_owned(),
             |report| words::timed(l, "source_age", report.age(now.mono).as_secs_f64()),
@@ -301,10 +295,10 @@ pub(super) async fn exchanges(State(context): State<Context>, asking: Asking) ->
         let why = "ip is an address; channel one of http, websocket, udp, modbus, outbound";
         failure(StatusCode::BAD_REQUEST, why)
     })?;
-    let (now, zone) = (context.now(), context.zone());
+    let times = context.times(asking.l);
     let line = |e: ExchangeView| {
         json!({
-            "time": words::moment(asking.l, e.ts_ms as f64 / 1000.0, now.unix, &zone),
+            "time": times.moment(e.ts_ms as f64 / 1000.0),
             "method": &*e.method,
             "error": e.error,
             "request": e.request,

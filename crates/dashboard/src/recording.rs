@@ -98,11 +98,11 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         .unwrap_or_default();
     let (on, state, problem) = state(&context, l);
     let under_way = context.recorder.progress().map(|now| now.name);
-    let (now, zone) = (context.now().unix, context.zone());
+    let times = context.times(l);
     let row = |kept: recording::Kept| Row {
         when: kept
             .start
-            .map_or_else(|| "–".to_owned(), |at| words::moment(l, at, now, &zone)),
+            .map_or_else(|| "–".to_owned(), |at| times.moment(at)),
         text: format!(
             "{} · {}",
             words::span(l, kept.seconds),

@@ -325,38 +325,29 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Answ
 /// A form's text as the options file would hold it; what cannot be read stays text and is refused
 /// with its reason.
 pub(super) fn value_of(def: &Definition, given: &Value) -> Value {
-    let Value::String(text) = given else {
-        return given.clone();
-    };
-    let text = text.trim();
-    if text.is_empty() {
-        return Value::Null;
+    match given.as_str().map(str::trim) {
+        None => given.clone(),
+        Some("") => Value::Null,
+        Some(text) => one(def.kind, text),
     }
-    one(def.kind, text)
 }
 
 fn one(kind: Kind, text: &str) -> Value {
-    let as_text = || Value::String(text.to_owned());
-    match kind {
-        Kind::Bool => text.parse::<bool>().map_or_else(|_| as_text(), Value::Bool),
-        Kind::Int { .. } | Kind::Port => {
-            text.parse::<i64>().map_or_else(|_| as_text(), Value::from)
+    let read = match kind {
+        Kind::Bool => text.parse::<bool>().ok().map(Value::from),
+        Kind::Int { .. } | Kind::Port => text.parse::<i64>().ok().map(Value::from),
+        Kind::Float { .. } => text.replace(',', ".").parse::<f64>().ok().map(Value::from),
+        Kind::Many(item) => {
+            let items = text.split([',', '\n']).map(str::trim);
+            let items = items.filter(|text| !text.is_empty());
+            Some(items.map(|text| one(*item, text)).collect())
         }
-        Kind::Float { .. } => text
-            .replace(',', ".")
-            .parse::<f64>()
-            .map_or_else(|_| as_text(), Value::from),
-        Kind::Many(item) => text
-            .split([',', '\n'])
-            .map(str::trim)
-            .filter(|t| !t.is_empty())
-            .map(|t| one(*item, t))
-            .collect(),
-        Kind::Meters => serde_json::from_str(text).unwrap_or_else(|_| as_text()),
+        Kind::Meters => serde_json::from_str(text).ok(),
         Kind::Text { .. } | Kind::Password | Kind::Url(_) | Kind::Match(_) | Kind::Choice(_) => {
-            as_text()
+            None
         }
-    }
+    };
+    read.unwrap_or_else(|| text.into())
 }
 
 #[cfg(test)]
@@ -378,11 +369,8 @@ mod tests {
             ("outbound_ws", "ws://gx/ws", json!(["ws://gx/ws"])),
             ("meters", r#"[{"name":"x"}]"#, json!([{"name":"x"}])),
         ] {
-            assert_eq!(
-                value_of(definitions::find(key).unwrap(), &json!(text)),
-                want,
-                "{key} {text}"
-            );
+            let def = definitions::find(key).unwrap();
+            assert_eq!(value_of(def, &json!(text)), want, "{key} {text}");
         }
     }
 
@@ -390,20 +378,13 @@ mod tests {
     fn what_a_reader_set_stands_where_the_default_stood() {
         let l = &Locale::all()[0];
         let mut options = Options::default();
-        let set = [
-            ("device_name", json!("Keller")),
-            ("modbus_enable", json!(false)),
-            ("outbound_ws", json!(["ws://u:p@gx/"])),
-        ];
-        for (key, value) in set {
+        for (key, value, shown) in [
+            ("device_name", json!("Keller"), "Keller"),
+            ("modbus_enable", json!(false), "No"),
+            ("outbound_ws", json!(["ws://u:p@gx/"]), "ws://***@gx/"),
+        ] {
             options.values.insert(key.to_owned(), value);
             options.layers.insert(key.to_owned(), Layer::Device);
-        }
-        for (key, shown) in [
-            ("device_name", "Keller"),
-            ("modbus_enable", "No"),
-            ("outbound_ws", "ws://***@gx/"),
-        ] {
             let field = field(l, definitions::find(key).unwrap(), &options);
             assert_eq!(&*field.value, "", "{key}");
             assert_eq!(&*field.default, shown, "{key}");
@@ -421,18 +402,13 @@ mod tests {
             };
             for def in definitions::all() {
                 let field = field(l, def, &options);
-                assert!(
-                    !field.help.is_empty() && !field.default.is_empty(),
-                    "{}",
-                    def.key
-                );
+                let full = !field.help.is_empty() && !field.default.is_empty();
+                assert!(full, "{}", def.key);
             }
         }
         for group in Group::all() {
-            assert!(
-                l.find(&format!("group_{}", group.key())).is_some(),
-                "{group:?}"
-            );
+            let title = l.find(&format!("group_{}", group.key()));
+            assert!(title.is_some(), "{group:?}");
         }
     }
 
@@ -455,10 +431,8 @@ mod tests {
                 continue;
             }
             let word = stem.split('-').next().unwrap();
-            assert!(
-                PRODUCTS.iter().any(|(words, _)| words.contains(word)),
-                "nothing is found by {word}, which has a page"
-            );
+            let found = PRODUCTS.iter().any(|(words, _)| words.contains(word));
+            assert!(found, "nothing is found by {word}, which has a page");
         }
     }
 
@@ -469,34 +443,27 @@ mod tests {
         env: &[(&str, &str)],
         changes: &Value,
     ) -> Vec<(String, String)> {
-        use config::{LoadInputs, change_options};
+        use config::{LoadInputs, Problem, change_options};
         let env = env
             .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let network = app.then(|| [("80/tcp".to_owned(), Some(80))].into());
         let inputs = LoadInputs {
-            env,
+            env: env.collect(),
             network,
             app,
             ..LoadInputs::default().with_options("{}")
         };
         let problems = change_options(&inputs, changes.as_object().unwrap()).unwrap_err();
-        problems
-            .iter()
-            .map(|problem| (problem.key.clone(), l.say(&problem.wrong())))
-            .collect()
+        let said = |problem: Problem| (problem.key.clone(), l.say(&problem.wrong()));
+        problems.into_iter().map(said).collect()
     }
 
     #[test]
     fn a_refusal_is_in_the_persons_language() {
-        let meter = |more: Value| {
-            let mut entry = json!({"name": "x", "a_power": "sensor.x"});
-            entry
-                .as_object_mut()
-                .unwrap()
-                .extend(more.as_object().unwrap().clone());
-            json!([entry])
+        let meter = |mut more: Value| {
+            (more["name"], more["a_power"]) = ("x".into(), "sensor.x".into());
+            json!([more])
         };
         let cases = [
             json!({"mac": "zz", "device_id": "Shelly", "fw_id": "1", "a_power": "Sensor A", "bind": "host", "mdns_hostname": "a.b"}),
@@ -520,13 +487,10 @@ mod tests {
             json!({"mac": "AABBCCDDEEFF"}),
             json!({"data_dir": "x"}),
         ];
+        let environment = &[("POLL_INTERVAL", "3")][..];
         let mut layers = vec![
             (true, &[][..], json!({"http_port": 81})),
-            (
-                false,
-                &[("POLL_INTERVAL", "3")][..],
-                json!({"poll_interval": 2}),
-            ),
+            (false, environment, json!({"poll_interval": 2})),
         ];
         layers.extend(cases.into_iter().map(|changes| (false, &[][..], changes)));
         let english = &Locale::all()[0];
@@ -535,13 +499,9 @@ mod tests {
             for l in &Locale::all()[1..] {
                 for ((key, own), (_, english)) in refused(l, app, env, &changes).iter().zip(&said) {
                     assert_ne!(own, english, "{} {key}", l.code);
-                    assert!(
-                        !own.contains('{')
-                            && !own.contains("must ")
-                            && !own.contains("all addresses"),
-                        "{} {key}: {own}",
-                        l.code
-                    );
+                    for part in ["{", "must ", "all addresses"] {
+                        assert!(!own.contains(part), "{} {key}: {own}", l.code);
+                    }
                 }
             }
         }

@@ -18,7 +18,7 @@ pub(super) struct SignLine {
 
 /// The counters' word on all signs, or on the first that is wrong, and the answers that it leaves.
 pub(super) fn sign(l: &Locale, signs: &[Sign]) -> Option<(SignLine, Option<[String; 2]>)> {
-    let numbers = |sign: &Sign, evidence: &Evidence| {
+    let text = |sign: &Sign, evidence: &Evidence, import, export| {
         let rose = |ids: &[EntityId], wh: Option<f64>| {
             Some(format!("{} +{}", ids.join(" + "), words::energy(l, wh?)))
         };
@@ -27,55 +27,35 @@ pub(super) fn sign(l: &Locale, signs: &[Sign]) -> Option<(SignLine, Option<[Stri
             rose(&sign.counters.export, evidence.export),
         ];
         let list = both.into_iter().flatten().collect::<Vec<_>>().join(", ");
-        (
-            words::watts(l, evidence.watts).to_string(),
-            list,
-            words::span(l, evidence.hours * 3600.0),
-        )
-    };
-    let text = |key: &str, sign: &Sign, evidence: &Evidence| {
-        let (power, list, time) = numbers(sign, evidence);
+        let power = words::watts(l, evidence.watts).to_string();
+        let time = words::span(l, evidence.hours * 3600.0);
+        let key = if evidence.watts < 0.0 { export } else { import };
         l.with(key, &[("power", &power), ("list", &list), ("time", &time)])
     };
-    let by_way =
-        |evidence: &Evidence, import, export| if evidence.watts < 0.0 { export } else { import };
-    match signs.first()?.verdict {
-        SignVerdict::Contradicted(evidence) => {
-            let text = text(
-                by_way(&evidence, "sign_wrong_import", "sign_wrong_export"),
-                &signs[0],
-                &evidence,
-            );
-            let answers = [l.t("sign_keep").to_owned(), l.t("sign_turn").to_owned()];
-            Some((
-                SignLine {
-                    state: "contradicted",
-                    text,
-                    turn: signs[0].turn.clone(),
-                },
-                Some(answers),
-            ))
-        }
-        _ => {
-            let proven = |sign: &Sign| match &sign.verdict {
-                SignVerdict::Proven(evidence) => Some(text(
-                    by_way(evidence, "sign_right_import", "sign_right_export"),
-                    sign,
-                    evidence,
-                )),
-                _ => None,
-            };
-            let texts: Vec<String> = signs.iter().map(proven).collect::<Option<_>>()?;
-            Some((
-                SignLine {
-                    state: "proven",
-                    text: texts.join(" "),
-                    turn: Vec::new(),
-                },
-                None,
-            ))
-        }
+    let first = signs.first()?;
+    if let SignVerdict::Contradicted(evidence) = &first.verdict {
+        let line = SignLine {
+            state: "contradicted",
+            text: text(first, evidence, "sign_wrong_import", "sign_wrong_export"),
+            turn: first.turn.clone(),
+        };
+        let answers = ["sign_keep", "sign_turn"].map(|key| l.t(key).to_owned());
+        return Some((line, Some(answers)));
     }
+    let proven = |sign: &Sign| match &sign.verdict {
+        SignVerdict::Proven(evidence) => {
+            let text = text(sign, evidence, "sign_right_import", "sign_right_export");
+            Some(text)
+        }
+        _ => None,
+    };
+    let texts: Vec<String> = signs.iter().map(proven).collect::<Option<_>>()?;
+    let line = SignLine {
+        state: "proven",
+        text: texts.join(" "),
+        turn: Vec::new(),
+    };
+    Some((line, None))
 }
 
 /// Below this the direction of a power is no thing that a person can know, W.
@@ -105,21 +85,16 @@ mod tests {
     fn answers_repeat_what_is_shown_and_wait_at_zero() {
         let l = &Locale::all()[0];
         let said = |w| answers(l, w).map(|a| a.map(|text| text.replace('\u{202f}', " ")));
-        let two = |yes: &str, no: &str| Some([yes.to_owned(), no.to_owned()]);
-        assert_eq!(
-            said(Some(-616.0)),
-            two(
-                "Yes, feeding in 616 W is right",
-                "No, I am drawing from the grid"
-            )
-        );
-        assert_eq!(
-            said(Some(2050.0)),
-            two(
-                "Yes, drawing 2,050 W is right",
-                "No, I am feeding into the grid"
-            )
-        );
+        let feeding = [
+            "Yes, feeding in 616 W is right",
+            "No, I am drawing from the grid",
+        ];
+        let drawing = [
+            "Yes, drawing 2,050 W is right",
+            "No, I am feeding into the grid",
+        ];
+        assert_eq!(said(Some(-616.0)).unwrap(), feeding);
+        assert_eq!(said(Some(2050.0)).unwrap(), drawing);
         assert_eq!(
             [Some(0.0), Some(19.9), Some(-3.0), None].map(said),
             [const { None }; 4],
@@ -166,35 +141,18 @@ mod tests {
     fn the_counters_word_stands_at_the_question_in_each_language() {
         for l in Locale::all() {
             // A SolarEdge meter as it comes: plus is export.
-            let wrong = counted(
-                "total",
-                SignVerdict::Contradicted(rose(-3000.0, 72_000.0, 0.0)),
-            );
+            let evidence = rose(-3000.0, 72_000.0, 0.0);
+            let wrong = counted("total", SignVerdict::Contradicted(evidence));
             let (line, given) = sign(l, &[wrong]).unwrap();
             assert_eq!((line.state, line.turn), ("contradicted", vec!["total"]));
-            let (power, list) = (
-                words::watts(l, -3000.0).to_string(),
-                words::energy(l, 72_000.0).to_string(),
-            );
-            for part in [
-                "sensor.in +",
-                &list,
-                "sensor.out +0",
-                &words::span(l, 86_400.0),
-                &power,
-            ] {
-                assert!(
-                    line.text.contains(part),
-                    "{}: {} has no {part}",
-                    l.code,
-                    line.text
-                );
+            let power = words::watts(l, -3000.0).to_string();
+            let list = words::energy(l, 72_000.0).to_string();
+            let time = words::span(l, 86_400.0);
+            for part in ["sensor.in +", "sensor.out +0", &list, &time, &power] {
+                assert!(line.text.contains(part), "{}: {} {part}", l.code, line.text);
             }
-            assert_eq!(
-                given,
-                Some([l.t("sign_keep").to_owned(), l.t("sign_turn").to_owned()]),
-                "asked at 0 W too"
-            );
+            let both = ["sign_keep", "sign_turn"].map(|key| l.t(key));
+            assert_eq!(given.unwrap(), both, "asked at 0 W too");
             let right = counted("total", SignVerdict::Proven(rose(512.0, 12_300.0, 40.0)));
             let (line, given) = sign(l, &[right]).unwrap();
             assert!(
@@ -206,24 +164,14 @@ mod tests {
                 "{}",
                 line.text
             );
-            let ways =
-                [("sign_right_import", 1.0), ("sign_right_export", -1.0)].map(|(key, way)| {
-                    let said = sign(
-                        l,
-                        &[counted(
-                            "total",
-                            SignVerdict::Proven(rose(way * 500.0, 10.0, 10.0)),
-                        )],
-                    )
-                    .unwrap()
-                    .0
-                    .text;
-                    assert!(
-                        said.starts_with(l.t(key).split('{').next().unwrap()),
-                        "{said}"
-                    );
-                    said
-                });
+            let ways = [("sign_right_import", 500.0), ("sign_right_export", -500.0)];
+            let ways = ways.map(|(key, watts)| {
+                let right = counted("total", SignVerdict::Proven(rose(watts, 10.0, 10.0)));
+                let said = sign(l, &[right]).unwrap().0.text;
+                let begin = l.t(key).split('{').next().unwrap();
+                assert!(said.starts_with(begin), "{said}");
+                said
+            });
             assert_ne!(ways[0], ways[1]);
         }
     }
@@ -231,43 +179,22 @@ mod tests {
     #[test]
     fn where_the_counters_say_nothing_the_question_stays() {
         let l = &Locale::all()[0];
-        assert_eq!(sign(l, &[]), None);
-        assert_eq!(sign(l, &[counted("total", SignVerdict::Unknown)]), None);
-        assert_eq!(
-            sign(
-                l,
-                &[counted(
-                    "total",
-                    SignVerdict::Unclear(rose(500.0, 900.0, 900.0))
-                )]
-            ),
-            None
-        );
         let proven = || counted("a", SignVerdict::Proven(rose(500.0, 900.0, 0.0)));
-        assert_eq!(
-            sign(l, &[proven(), counted("b", SignVerdict::Unknown)]),
-            None,
-            "one phase of two is not the whole"
-        );
-        assert!(
-            sign(
-                l,
-                &[
-                    proven(),
-                    counted("b", SignVerdict::Proven(rose(1.0, 2.0, 3.0)))
-                ]
-            )
-            .is_some()
-        );
-        let one = sign(
-            l,
-            &[
-                counted("b", SignVerdict::Contradicted(rose(-600.0, 900.0, 0.0))),
-                proven(),
-            ],
-        )
-        .unwrap()
-        .0;
-        assert_eq!(one.turn, ["b"], "that one is to be turned");
+        let unknown = || counted("b", SignVerdict::Unknown);
+        let unclear = counted("b", SignVerdict::Unclear(rose(500.0, 900.0, 900.0)));
+        // One phase of two is not the whole.
+        for signs in [
+            vec![],
+            vec![unknown()],
+            vec![unclear],
+            vec![proven(), unknown()],
+        ] {
+            assert_eq!(sign(l, &signs), None, "{signs:?}");
+        }
+        let other = counted("b", SignVerdict::Proven(rose(1.0, 2.0, 3.0)));
+        assert!(sign(l, &[proven(), other]).is_some());
+        let wrong = counted("b", SignVerdict::Contradicted(rose(-600.0, 900.0, 0.0)));
+        let (line, _) = sign(l, &[wrong, proven()]).unwrap();
+        assert_eq!(line.turn, ["b"], "that one is to be turned");
     }
 }

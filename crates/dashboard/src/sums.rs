@@ -66,15 +66,16 @@ impl Calendar {
         let today = zone
             .to_datetime(Timestamp::from_second(now).unwrap_or_default())
             .date();
-        let days = (0..DAYS)
-            .rev()
-            .filter_map(|back| today.checked_sub(back.days()).ok())
-            .collect();
-        let months = (0..MONTHS)
-            .rev()
-            .filter_map(|back| today.first_of_month().checked_sub(back.months()).ok())
-            .collect();
-        Self { days, months }
+        let first = today.first_of_month();
+        let (days, months) = ((0..DAYS).rev(), (0..MONTHS).rev());
+        Self {
+            days: days
+                .filter_map(|n| today.checked_sub(n.days()).ok())
+                .collect(),
+            months: months
+                .filter_map(|n| first.checked_sub(n.months()).ok())
+                .collect(),
+        }
     }
 
     /// Unix times at which the days begin, and the end of today so far; the same of the months.
@@ -95,53 +96,41 @@ impl Calendar {
     }
 }
 
+/// What was counted from each date on, where something was.
+fn spans_of<'a>(
+    dates: &'a [Date],
+    spans: &'a [EnergySpan],
+) -> impl Iterator<Item = (Date, Option<Sum>)> + 'a {
+    let sums = spans.iter().map(Sum::of).chain(std::iter::repeat(None));
+    dates.iter().copied().zip(sums)
+}
+
 impl Sums {
     /// From the store's energy between the calendar's borders.
     pub(super) fn new(calendar: &Calendar, days: &[EnergySpan], months: &[EnergySpan]) -> Self {
-        let sum = |span: Option<&EnergySpan>| span.and_then(Sum::of);
-        let all = |dates: &[Date], spans: &[EnergySpan]| -> Vec<(Date, Option<Sum>)> {
-            dates
-                .iter()
-                .enumerate()
-                .map(|(i, d)| (*d, sum(spans.get(i))))
-                .collect()
-        };
-        let known: Vec<(Date, Option<Sum>)> = all(&calendar.months, months)
-            .into_iter()
-            .skip_while(|(_, c)| c.is_none())
-            .collect();
-        let flat = |list: Vec<(Date, Option<Sum>)>| {
-            list.into_iter()
-                .map(|(d, c)| (d, c.unwrap_or_default()))
-                .collect()
-        };
+        let sums = spans_of(&calendar.days, days);
+        let known = spans_of(&calendar.months, months).skip_while(|(_, sum)| sum.is_none());
+        let or_nothing = |(date, sum): (Date, Option<Sum>)| (date, sum.unwrap_or_default());
         Self {
             today: calendar.days.last().copied().unwrap_or_default(),
-            days: flat(all(&calendar.days, days)),
-            months: flat(known),
+            days: sums.map(or_nothing).collect(),
+            months: known.map(or_nothing).collect(),
         }
     }
 
     /// Energy of so many days ago.
     #[must_use]
     pub fn days_ago(&self, n: usize) -> Sum {
-        self.days
-            .len()
-            .checked_sub(n + 1)
-            .and_then(|i| self.days.get(i))
-            .map(|(_, c)| *c)
-            .unwrap_or_default()
+        let day = self.days.iter().nth_back(n);
+        day.map(|(_, sum)| *sum).unwrap_or_default()
     }
 
     /// Energy of this month.
     #[must_use]
     pub fn this_month(&self) -> Sum {
         let first = self.today.first_of_month();
-        self.months
-            .iter()
-            .find(|(month, _)| *month == first)
-            .map(|(_, c)| *c)
-            .unwrap_or_default()
+        let month = self.months.iter().find(|(month, _)| *month == first);
+        month.map(|(_, sum)| *sum).unwrap_or_default()
     }
 }
 

@@ -142,38 +142,16 @@ fn ended(consumer: Consumer, report: &Report, at: f64) -> Tested {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
+    use crate::why::tests::is_said_everywhere;
     use probe::{Expect, Fault};
-    use vocab::reason::Arg;
 
     #[test]
     fn every_fault_and_every_expectation_is_said_in_every_language() {
-        let faults = Fault::samples();
-        let expected = Expect::samples();
-        let all = faults
-            .iter()
-            .map(|why| why as &dyn Explain)
-            .chain(expected.iter().map(|why| why as &dyn Explain));
-        for why in all {
-            let key = why.key().unwrap();
-            for l in Locale::all() {
-                let said = l.say(why);
-                assert!(!said.contains(['{', '}']), "{} {key}: {said}", l.code);
-                assert!(l.find(key).is_some(), "{} {key}", l.code);
-                let english = Locale::all()[0].t(key);
-                assert!(
-                    (l.code == "en") == (l.t(key) == english),
-                    "{} {key} is English",
-                    l.code
-                );
-            }
-            // What others said is shortened on pages.
-            let others = why.args().iter().any(|(_, a)| matches!(a, Arg::Reason(_)));
-            assert!(
-                others || Locale::all()[0].say(why) == why.to_string(),
-                "{key}: the page's English is the line's"
-            );
+        for why in &Fault::samples() {
+            is_said_everywhere(why, &[]);
+        }
+        for why in &Expect::samples() {
+            is_said_everywhere(why, &[]);
         }
     }
 }

@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 
-use super::{locale::Locale, option_texts, owner::Options, words};
+use super::{
+    locale::Locale,
+    option_texts,
+    owner::Options,
+    words::{self, Times},
+};
 use config::Layer;
 use consumers::{ConsumerView, ProfileWhy, Verdict};
 use profiles::{Acts, Profile};
@@ -12,30 +17,23 @@ use vocab::Absent;
 const TWICE: f64 = 2.4;
 
 /// One verdict: how grave, and the sentence.
-pub(super) fn say(
-    l: &Locale,
-    verdict: &Verdict,
-    now: f64,
-    zone: &jiff::tz::TimeZone,
-) -> (&'static str, String) {
+pub(super) fn say(times: &Times, verdict: &Verdict) -> (&'static str, String) {
+    let l = times.l;
     match verdict {
-        Verdict::Silent { since } => (
-            "absent",
-            l.with(
-                "verdict_is_silent",
-                &[("time", &words::moment(l, *since, now, zone))],
-            ),
-        ),
-        Verdict::TookNull { give } => (
-            "absent",
-            l.with("verdict_took_null", &[("profile", &profile_name(l, give))]),
-        ),
+        Verdict::Silent { since } => {
+            let time = times.moment(*since);
+            ("absent", l.with("verdict_is_silent", &[("time", &time)]))
+        }
+        Verdict::TookNull { give } => {
+            let profile = profile_name(l, give);
+            let values = [("profile", &*profile)];
+            ("absent", l.with("verdict_took_null", &values))
+        }
         Verdict::AsksFor { method } => ("held", l.with("verdict_asks_for", &[("method", method)])),
-        Verdict::PhaseAOnly { because } => (
-            "held",
-            l.t(&format!("verdict_phase_a_{}", because.key()))
-                .to_owned(),
-        ),
+        Verdict::PhaseAOnly { because } => {
+            let key = format!("verdict_phase_a_{}", because.key());
+            ("held", l.t(&key).to_owned())
+        }
         Verdict::FasterThanSensor {
             asks,
             changes,
@@ -46,15 +44,10 @@ pub(super) fn say(
             } else {
                 "verdict_faster"
             };
-            let text = l.with(
-                key,
-                &[
-                    ("times", &words::number(l, *times, 0)),
-                    ("asks", &words::span(l, *asks)),
-                    ("changes", &words::span(l, *changes)),
-                ],
-            );
-            ("unused", text)
+            let [asks, changes] = [asks, changes].map(|s| words::span(l, *s));
+            let times = words::number(l, *times, 0);
+            let values = [("times", &*times), ("asks", &asks), ("changes", &changes)];
+            ("unused", l.with(key, &values))
         }
         Verdict::Viewer { .. } => ("unused", l.t("verdict_viewer").to_owned()),
     }
@@ -190,26 +183,25 @@ mod tests {
     use consumers::verdict::PhaseAOnly;
 
     fn said(code: &str, verdict: &Verdict) -> String {
-        let l = Locale::coded(code).unwrap();
-        say(l, verdict, 1_000.0, &jiff::tz::TimeZone::UTC)
-            .1
-            .replace('\u{202f}', " ")
+        let times = Times {
+            l: Locale::coded(code).unwrap(),
+            now: 1_000.0,
+            zone: jiff::tz::TimeZone::UTC,
+        };
+        say(&times, verdict).1.replace('\u{202f}', " ")
     }
 
     #[test]
     fn verdicts_are_said_by_what_they_are() {
-        let twice = Verdict::FasterThanSensor {
-            asks: 0.5,
-            changes: 1.0,
-            times: 2.0,
+        let faster = |asks, changes| Verdict::FasterThanSensor {
+            asks,
+            changes,
+            times: changes / asks,
         };
+        let twice = faster(0.5, 1.0);
         assert!(said("en", &twice).starts_with("Reads twice as fast as your sensor changes"));
         assert!(said("de", &twice).contains("doppelt so oft"));
-        let ten = Verdict::FasterThanSensor {
-            asks: 1.0,
-            changes: 10.0,
-            times: 10.0,
-        };
+        let ten = faster(1.0, 10.0);
         assert!(said("en", &ten).starts_with("Reads 10 times as fast as your sensor changes"));
         let asks = Verdict::AsksFor {
             method: "Switch.GetStatus".into(),

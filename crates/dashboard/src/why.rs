@@ -29,18 +29,19 @@ impl Locale {
             Arg::Count(n) => words::number(self, n as f64, 0),
             Arg::Reason(why) => self.say(why),
         };
-        let args: Vec<(&str, String)> = why
-            .args()
-            .into_iter()
-            .map(|(name, arg)| (name, said(arg)))
-            .collect();
-        let args: Vec<(&str, &str)> = args.iter().map(|(name, arg)| (*name, &**arg)).collect();
-        self.in_words(key, &args)
+        let args = why.args().into_iter();
+        self.in_words(key, args.map(|(name, arg)| (name, said(arg))))
     }
 
     /// A reason's text; marks of code are for the log.
-    pub(super) fn in_words(&self, key: &str, args: &[(&str, &str)]) -> String {
-        self.with(key, args).replace('`', "")
+    pub(super) fn in_words<'a>(
+        &self,
+        key: &str,
+        args: impl Iterator<Item = (&'a str, String)>,
+    ) -> String {
+        let args: Vec<(&str, String)> = args.collect();
+        let args: Vec<(&str, &str)> = args.iter().map(|(name, arg)| (*name, &**arg)).collect();
+        self.with(key, &args).replace('`', "")
     }
 
     /// The same as the beginning of a sentence.
@@ -51,7 +52,7 @@ impl Locale {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::sync::Arc;
 
@@ -60,6 +61,26 @@ mod tests {
         EntityId,
         reason::{Cause, Failure, LeftOut, Reason, Unkept, Unreachable},
     };
+
+    /// A reason of another crate is said in every language by a text of its own, but for the `bare`
+    /// ones, and in English as its line says it.
+    pub(crate) fn is_said_everywhere(why: &dyn Explain, bare: &[&str]) {
+        let (key, english) = (why.key().unwrap(), &Locale::all()[0]);
+        for l in Locale::all() {
+            let said = l.say(why);
+            assert!(!said.contains(['{', '}']), "{} {key}: {said}", l.code);
+            assert!(l.find(key).is_some(), "{} {key}", l.code);
+            let same = l.t(key) == english.t(key);
+            assert!(
+                (l.code == "en") == same || bare.contains(&key),
+                "{} {key} is English",
+                l.code
+            );
+        }
+        // What others said is shortened on pages.
+        let others = why.args().iter().any(|(_, a)| matches!(a, Arg::Reason(_)));
+        assert!(others || english.say(why) == why.to_string(), "{key}");
+    }
 
     /// Every reason is said in every language: by a text of its own, with all its values, and with
     /// nothing English left.
@@ -122,20 +143,13 @@ mod tests {
             error: std::io::Error::from_raw_os_error(errno).into(),
         };
         let of_entity = Reason::from(refused(111)).of("sensor.l1");
-        for (code, text) in [
-            (
-                "en",
-                "sensor.l1: ws://h:1/ cannot be reached: connection refused, nothing listens there",
-            ),
-            (
-                "de",
-                "sensor.l1: ws://h:1/ ist nicht erreichbar: Verbindung abgelehnt, dort hört niemand",
-            ),
-            (
-                "es",
-                "sensor.l1: no se llega a ws://h:1/: conexión rechazada, ahí no escucha nadie",
-            ),
-        ] {
+        let english =
+            "sensor.l1: ws://h:1/ cannot be reached: connection refused, nothing listens there";
+        let german =
+            "sensor.l1: ws://h:1/ ist nicht erreichbar: Verbindung abgelehnt, dort hört niemand";
+        let spanish =
+            "sensor.l1: no se llega a ws://h:1/: conexión rechazada, ahí no escucha nadie";
+        for (code, text) in [("en", english), ("de", german), ("es", spanish)] {
             assert_eq!(locale(code).say(&of_entity), text);
         }
         for l in Locale::all() {
@@ -227,44 +241,33 @@ mod tests {
     /// All that `load` finds wrong is said in the language, with the option as it was written.
     #[test]
     fn a_wrong_option_is_said_in_the_language() {
-        use config::{LoadInputs, OptionsFile, load};
+        use config::{LoadInputs, load};
         let said = |text: &str| -> Vec<String> {
-            let file = OptionsFile {
-                path: "/data/options.json".into(),
-                contents: Ok(text.into()),
-            };
-            let found = load(&LoadInputs {
-                options_file: Some(file),
+            let inputs = LoadInputs {
                 data_dir: "/data".into(),
                 ..LoadInputs::default()
-            });
-            let complaints = found.complaints();
+            };
+            let complaints = load(&inputs.with_options(text)).complaints();
             complaints.iter().map(|why| locale("de").say(why)).collect()
         };
-        assert_eq!(
-            said(r#"{"hold": 99999}"#),
-            ["Optionsdatei: hold = 99999: Erlaubt: 0 bis 3600"]
-        );
-        assert_eq!(
-            said(r#"{"mac": "a: b"}"#)[0],
-            format!(
-                "Optionsdatei: mac = \"a: b\": {}",
-                Locale::all()[1].t("form_mac")
-            )
-        );
-        assert_eq!(
-            said(r#"{"holt": 3}"#),
-            ["Optionsdatei: holt: Diese Option gibt es nicht; die ähnlichste ist hold"]
-        );
-        assert_eq!(
-            said("[]"),
-            ["Optionsdatei: /data/options.json: muss ein JSON-Objekt mit den Optionen enthalten"]
-        );
-        assert!(
-            said("{")[0].starts_with("Optionsdatei: /data/options.json: ist kein JSON: "),
-            "{:?}",
-            said("{")
-        );
+        let mac = format!("mac = \"a: b\": {}", locale("de").t("form_mac"));
+        for (text, want) in [
+            (r#"{"hold": 99999}"#, "hold = 99999: Erlaubt: 0 bis 3600"),
+            (r#"{"mac": "a: b"}"#, &*mac),
+            (
+                r#"{"holt": 3}"#,
+                "holt: Diese Option gibt es nicht; die ähnlichste ist hold",
+            ),
+            (
+                "[]",
+                "/data/options.json: muss ein JSON-Objekt mit den Optionen enthalten",
+            ),
+        ] {
+            assert_eq!(said(text), [format!("Optionsdatei: {want}")]);
+        }
+        let cut_off = &said("{")[0];
+        let begin = "Optionsdatei: /data/options.json: ist kein JSON: ";
+        assert!(cut_off.starts_with(begin), "{cut_off}");
         let warned = said(
             r#"{"generation": 3, "energy_unit": "kwh", "outbound_ws_insecure": true, "scaling_shares": ["192.168.1.2=0.9", "192.168.1.3=0.8"]}"#,
         );

@@ -3,7 +3,7 @@
 //!
 //! W: no decimals from 10 up, kW with two from 10,000 up; kWh 1; V 1; A 2; PF 2.
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
 use super::locale::Locale;
 
@@ -19,6 +19,12 @@ pub struct Figure {
 impl Figure {
     const fn new(value: String, unit: &'static str) -> Self {
         Self { value, unit }
+    }
+
+    /// One that is not known.
+    #[must_use]
+    pub fn none(unit: &'static str) -> Self {
+        Self::new("–".to_owned(), unit)
     }
 }
 
@@ -178,12 +184,6 @@ pub fn energy(locale: &Locale, wh: f64) -> Figure {
     }
 }
 
-/// An energy that is not known.
-#[must_use]
-pub fn no_kwh() -> Figure {
-    Figure::new("–".to_owned(), "kWh")
-}
-
 /// Bytes, for people.
 #[must_use]
 pub fn bytes(locale: &Locale, n: u64) -> Figure {
@@ -216,16 +216,45 @@ pub fn timed(locale: &Locale, key: &str, seconds: f64) -> String {
     locale.with(key, &[("time", &span(locale, seconds))])
 }
 
-/// Time of day, with the date where it is not today's.
-#[must_use]
-pub fn moment(locale: &Locale, unix: f64, now: f64, zone: &TimeZone) -> String {
-    let at = |unix: f64| zone.to_datetime(Timestamp::from_second(unix as i64).unwrap_or_default());
-    let (then, now) = (at(unix), at(now));
-    let time = then.strftime("%H:%M:%S").to_string();
-    if then.date() == now.date() {
-        time
-    } else {
-        format!("{}, {time}", day(locale, then.date()))
+/// Moments in a language, as a clock of the house shows them. All are Unix s.
+#[derive(Clone, Debug)]
+pub struct Times {
+    /// The language.
+    pub l: &'static Locale,
+    /// This moment.
+    pub now: f64,
+    /// The house's time zone.
+    pub zone: TimeZone,
+}
+
+impl Times {
+    fn at(&self, unix: f64) -> DateTime {
+        let at = Timestamp::from_second(unix as i64);
+        self.zone.to_datetime(at.unwrap_or_default())
+    }
+
+    /// Time of day, to the second or the minute.
+    #[must_use]
+    pub fn clock(&self, unix: f64, seconds: bool) -> String {
+        let form = if seconds { "%H:%M:%S" } else { "%H:%M" };
+        self.at(unix).strftime(form).to_string()
+    }
+
+    /// The same, with the date where it is not that of `before`.
+    #[must_use]
+    pub fn dated(&self, unix: f64, before: f64, seconds: bool) -> String {
+        let (time, date) = (self.clock(unix, seconds), self.at(unix).date());
+        if date == self.at(before).date() {
+            time
+        } else {
+            format!("{}, {time}", day(self.l, date))
+        }
+    }
+
+    /// Time of day to the second, with the date where it is not today's.
+    #[must_use]
+    pub fn moment(&self, unix: f64) -> String {
+        self.dated(unix, self.now, true)
     }
 }
 
@@ -284,10 +313,8 @@ mod tests {
         ] {
             assert_eq!(watts(en, w).to_string(), text, "{w}");
         }
-        assert_eq!(
-            kwh(locale("de"), 1_234_560.0).to_string(),
-            "1.234,6\u{202f}kWh"
-        );
+        let energy = kwh(locale("de"), 1_234_560.0).to_string();
+        assert_eq!(energy, "1.234,6\u{202f}kWh");
         assert_eq!(
             number(locale("fr"), -1_234_567.5, 2),
             "−1\u{202f}234\u{202f}567,50"
@@ -314,10 +341,13 @@ mod tests {
     fn times_are_of_the_house() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         let noon = 1_700_046_000.0;
-        assert_eq!(moment(locale("en"), noon, noon + 60.0, &zone), "12:00:00");
-        assert_eq!(
-            moment(locale("de"), noon - 86_400.0, noon, &zone),
-            "14. Nov., 12:00:00"
-        );
+        let times = |code, now| Times {
+            l: locale(code),
+            now,
+            zone: zone.clone(),
+        };
+        assert_eq!(times("en", noon + 60.0).moment(noon), "12:00:00");
+        let before = times("de", noon).moment(noon - 86_400.0);
+        assert_eq!(before, "14. Nov., 12:00:00");
     }
 }

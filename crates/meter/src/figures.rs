@@ -28,6 +28,17 @@ pub enum Quality {
     Unused,
 }
 
+impl Quality {
+    /// Why there is no live value of a phase that is used.
+    #[must_use]
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Held { reason, .. } | Self::Absent { reason, .. } => Some(reason),
+            Self::Live | Self::Unused => None,
+        }
+    }
+}
+
 /// Unrounded values of one phase: power signed, import positive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Electric {

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use jiff::tz::TimeZone;
 use vocab::EntityId;
 
 /// What is known of the Home Assistant at the other end. Everything `None` with demo and replay.
@@ -24,6 +25,23 @@ pub struct HaFacts {
     pub transport: Option<Transport>,
     /// Configured entities that are our own and therefore never read.
     pub refused: Arc<[EntityId]>,
+}
+
+impl HaFacts {
+    /// Whether Home Assistant is up: connected, and done with its start.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.state.as_deref() == Some("RUNNING")
+    }
+
+    /// The house's time zone, else that of the host (`docs/decisions.md#clocks`).
+    #[must_use]
+    pub fn zone(&self) -> TimeZone {
+        let named = self.time_zone.as_deref();
+        named
+            .and_then(|name| TimeZone::get(name).ok())
+            .unwrap_or_else(TimeZone::system)
+    }
 }
 
 /// Where Home Assistant says that it listens.

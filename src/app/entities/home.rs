@@ -16,7 +16,7 @@ use config::{DashboardOnLan, DashboardSettings, ReaderProfiles, ScalingSettings}
 use consumers::{About, ConsumerView, overview::Role, sharing::named_share};
 use dashboard::owner::Tested;
 use forecast::{HorizonId, Outlook, Outlooks};
-use meter::{Quality, Snapshot};
+use meter::Snapshot;
 use store::Store;
 use transport::healthz::Vitals;
 use vocab::Channel;
@@ -57,13 +57,8 @@ impl Entities {
             Page::InSidebar(slug) => page_in_sidebar(slug, version.as_deref()),
             Page::At(url) => url.clone(),
         });
-        let problems: Vec<String> = self
-            .shared
-            .health
-            .problems()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let problems = self.shared.health.problems();
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         let meter = |(index, running): (usize, &Running)| {
             let measured = running.measured.borrow().clone();
             let outlook = self.forecast.outlook.borrow().clone();
@@ -162,12 +157,7 @@ fn measured_of(mac: &str, snapshot: &Snapshot) -> Meter {
     let trouble = snapshot
         .inputs
         .iter()
-        .find_map(|input| match &input.quality {
-            Quality::Held { reason, .. } | Quality::Absent { reason, .. } => {
-                Some(reason.to_string())
-            }
-            Quality::Live | Quality::Unused => None,
-        });
+        .find_map(|input| input.quality.reason());
     Meter {
         mac: mac.to_owned(),
         total: snapshot.totals.map(|t| t.act_power.get()),
@@ -176,7 +166,7 @@ fn measured_of(mac: &str, snapshot: &Snapshot) -> Meter {
         phase_energy: snapshot
             .energy
             .map(|e| e.phases.map(|phase| (phase.import, phase.export))),
-        trouble,
+        trouble: trouble.map(ToString::to_string),
         ..Meter::default()
     }
 }
@@ -203,11 +193,7 @@ pub(super) fn product(name: &str) -> Option<String> {
 }
 
 fn reader(c: &ConsumerView, scaling: &ScalingSettings, named: &ReaderProfiles) -> Reader {
-    let channel = serde_json::to_value(c.channel).ok();
-    let channel = channel
-        .as_ref()
-        .and_then(|c| c.as_str())
-        .unwrap_or_default();
+    let channel = c.channel.name();
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let address: String = c.ip.to_string().chars().map(plain).collect();
     let who = c.product().unwrap_or("Reader");
@@ -230,10 +216,8 @@ fn reader(c: &ConsumerView, scaling: &ScalingSettings, named: &ReaderProfiles) -
 
 /// Home Assistant's own link to an app's page.
 pub(super) fn page_in_sidebar(slug: &str, version: Option<&str>) -> String {
-    let mut parts = version
-        .unwrap_or_default()
-        .split('.')
-        .map(str::parse::<u32>);
+    let parts = version.unwrap_or_default().split('.');
+    let mut parts = parts.map(str::parse::<u32>);
     let mut part = || parts.next().and_then(Result::ok).unwrap_or_default();
     // Apps were called add-ons before; not known yet is as good as new.
     if version.is_none() || (part(), part()) >= (2026, 2) {
@@ -283,14 +267,12 @@ mod tests {
         assert_eq!(page(&dashboard, lan), "http://192.0.2.5:80/ui");
         dashboard.bind = "0.0.0.0".parse().unwrap();
         assert_eq!(page(&dashboard, lan), "http://192.0.2.5:8099/");
-        assert_eq!(
-            page_in_sidebar("x", Some("2026.11.0")),
-            "homeassistant://app/x"
-        );
-        assert_eq!(
-            page_in_sidebar("x", Some("2025.10.3")),
-            "homeassistant://hassio/ingress/x"
-        );
-        assert_eq!(page_in_sidebar("x", None), "homeassistant://app/x");
+        for (version, link) in [
+            (Some("2026.11.0"), "homeassistant://app/x"),
+            (Some("2025.10.3"), "homeassistant://hassio/ingress/x"),
+            (None, "homeassistant://app/x"),
+        ] {
+            assert_eq!(page_in_sidebar("x", version), link);
+        }
     }
 }

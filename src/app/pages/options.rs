@@ -21,6 +21,7 @@ use super::{
         object,
         running::targets,
         served,
+        shared::renew,
         taker::under,
         vitals::held,
     },
@@ -38,7 +39,7 @@ use source::{
     Access,
     discover::{Discovery, discover},
 };
-use transport::ListenerState;
+use transport::{ListenerState, board::Line};
 use vocab::reason::{Reason, Unkept, Unreachable};
 
 /// How long an answer of Home Assistant about its sensors is good for; one that took long, for as
@@ -250,10 +251,8 @@ impl Actor {
         if !against.is_empty() {
             return against;
         }
-        let proven = !signs.is_empty()
-            && signs
-                .iter()
-                .all(|sign| matches!(sign.verdict, SignVerdict::Proven(_)));
+        let is_proven = |sign: &Sign| matches!(sign.verdict, SignVerdict::Proven(_));
+        let proven = !signs.is_empty() && signs.iter().all(is_proven);
         // What was turned before was asked about then.
         object::to_sign(&new, found)
             .filter(|_| !proven && object::to_sign(&old, found).is_none())
@@ -267,10 +266,8 @@ impl Actor {
         inputs: &Inputs,
         found: &Discovery,
     ) -> Vec<Sign> {
-        let meter = self.meters.first();
-        self.signs
-            .of(&self.shared, source, inputs, found, meter)
-            .await
+        let (signs, meter) = (&self.signs, self.meters.first());
+        signs.of(&self.shared, source, inputs, found, meter).await
     }
 
     /// What speaks against a change, without making it.
@@ -283,10 +280,10 @@ impl Actor {
     }
 
     pub(super) async fn ask_served(&self) -> Result<(f64, u16), NotServed> {
-        let lines = self.shared.board.lines();
-        let line = lines.iter().find(|line| {
+        let is_open = |line: &Line| {
             line.name == "http" && line.meter.is_empty() && line.state == ListenerState::Listening
-        });
+        };
+        let line = self.shared.board.lines().into_iter().find(is_open);
         let line = line.ok_or(NotServed::NoPort)?;
         let at = SocketAddr::new(served::reached(line.address.ip()), line.port);
         let key = self.meters.first().and_then(|meter| {
@@ -318,9 +315,11 @@ impl Actor {
             ..self.shared.access.clone()
         };
         let found = discover(&source, &access, &self.macs, &[]).await;
-        let found = found.map(Arc::new);
         let found = found.map_err(|error| Reason::Link(error.into()));
-        Ok(Reached { url, found })
+        Ok(Reached {
+            url,
+            found: found.map(Arc::new),
+        })
     }
 
     pub(super) async fn change_all(
@@ -365,10 +364,8 @@ impl Actor {
     pub(super) async fn apply(&self, resolved: &Resolved) {
         let running = resolved.running(&self.started);
         self.log.set(&running.log_level);
-        self.shared
-            .access
-            .moved
-            .to(&self.started.settings.source, &running.source);
+        let moved = &self.shared.access.moved;
+        moved.to(&self.started.settings.source, &running.source);
         *self.found.lock().await = None;
         let shares = control::shares(&self.shared.store);
         let channels = self.put_channels(control::with_shares(running.channels, &shares));
@@ -413,12 +410,7 @@ impl Actor {
                     ground.control = Arc::new(control);
                 }
             });
-            meter.outbound.send_if_modified(|old| {
-                let new = targets(&settings, &channels);
-                let changed = *old != new;
-                *old = new;
-                changed
-            });
+            renew(&meter.outbound, targets(&settings, &channels));
             meter.hub.set_options(hub::Options {
                 meter: settings.clone(),
                 channels: Arc::clone(&channels),

@@ -46,19 +46,14 @@ impl Owner for Actor {
         let differs = |key: &&str| resolved.waits(&self.started, key);
         let values = resolved.values.iter();
         let layers = resolved.origin.iter();
+        let waiting = definitions::all().map(|def| def.key).filter(differs);
         Options {
-            values: values
-                .map(|(k, value)| ((*k).to_owned(), value.clone()))
-                .collect(),
-            layers: layers.map(|(k, layer)| ((*k).to_owned(), *layer)).collect(),
+            values: values.map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
+            layers: layers.map(|(k, v)| ((*k).to_owned(), *v)).collect(),
             chosen: chosen.clone(),
             problems: resolved.complaints(),
             app: resolved.app,
-            waiting: definitions::all()
-                .map(|def| def.key)
-                .filter(differs)
-                .map(ToOwned::to_owned)
-                .collect(),
+            waiting: waiting.map(ToOwned::to_owned).collect(),
             can_restart: self.supervisor.is_some(),
         }
     }
@@ -89,17 +84,19 @@ impl Owner for Actor {
                 return Err(Refusal::Problems(problems));
             }
             let found = self.found().await.map_err(Refusal::Failed)?;
-            let mut settings = self.current().0.settings.meters[0].clone();
-            let source = self.current().0.settings.source.clone();
-            let named = std::mem::replace(
-                &mut settings.inputs,
-                inputs_of(&with_higher_layers(inputs, &self.current().0)),
-            );
-            (settings.target_offset, settings.smoothing) = (0.0, None);
+            let resolved = self.current().0.clone();
+            let inputs = inputs_of(&with_higher_layers(inputs, &resolved));
+            let named = &resolved.settings.meters[0];
+            let settings = MeterSettings {
+                inputs: inputs.clone(),
+                target_offset: 0.0,
+                smoothing: None,
+                ..named.clone()
+            };
             let seen = preview(&settings, &found, self.shared.clock.now());
-            let signs = self
-                .signs_of(&source, &with_counters(settings.inputs, &named), &found)
-                .await;
+            let inputs = with_counters(inputs, &named.inputs);
+            let source = &resolved.settings.source;
+            let signs = self.signs_of(source, &inputs, &found).await;
             Ok(Preview { signs, ..seen })
         })
     }
@@ -110,11 +107,9 @@ impl Owner for Actor {
         anyway: bool,
     ) -> Doing<'_, Result<Changed, Refusal>> {
         let make = move |stored: &Map<String, Value>| {
-            let old = stored
-                .keys()
-                .filter(|key| is_power(key))
-                .map(|key| (key.clone(), Value::Null));
-            old.chain(inputs).collect()
+            let old = stored.keys().filter(|key| is_power(key));
+            let gone = old.map(|key| (key.clone(), Value::Null));
+            gone.chain(inputs).collect()
         };
         Box::pin(self.change_all(make, anyway))
     }
@@ -170,11 +165,8 @@ impl Owner for Actor {
 
     fn target(&self, meter: usize, consumer: probe::Consumer) -> probe::Target {
         let meter = &self.meters[meter.min(self.meters.len() - 1)];
-        test_as::target(
-            &meter.settings(),
-            &meter.endpoint.ground().channels,
-            consumer,
-        )
+        let channels = &meter.endpoint.ground().channels;
+        test_as::target(&meter.settings(), channels, consumer)
     }
 
     fn tested(&self, meter: usize, ended: Tested) {
@@ -248,9 +240,8 @@ impl Owner for Actor {
     fn administrator(&self, user: String, change: bool) -> Doing<'_, Result<bool, Reason>> {
         Box::pin(async move {
             let source = self.current().0.settings.source.clone();
-            self.users
-                .is_administrator(&source, &self.shared.access, &user, change)
-                .await
+            let asked = (&source, &self.shared.access);
+            self.users.is_administrator(asked, &user, change).await
         })
     }
 }
@@ -269,12 +260,11 @@ impl Actor {
 /// Options that name a power, with what environment or command line say of how it is read: that
 /// holds whatever is taken.
 fn with_higher_layers(mut options: Map<String, Value>, resolved: &Resolved) -> Map<String, Value> {
-    for (key, value) in resolved
-        .values
-        .iter()
-        .filter(|(key, _)| is_power(key) && resolved.layer(key).read_only())
-    {
-        options.entry(*key).or_insert_with(|| value.clone());
+    let values = resolved.values.iter();
+    for (key, value) in values.filter(|(key, _)| is_power(key)) {
+        if resolved.layer(key).read_only() {
+            options.entry(*key).or_insert_with(|| value.clone());
+        }
     }
     options
 }
@@ -284,19 +274,16 @@ fn preview(settings: &MeterSettings, found: &Discovery, now: vocab::Now) -> Prev
     let mut meter = rehearse(settings, found, now);
     let snapshot = meter.snapshot(now);
     let phase = |i: usize| {
-        let reason = match &snapshot.inputs[i].quality {
-            Quality::Held { reason, .. } | Quality::Absent { reason, .. } => Some(reason.clone()),
-            Quality::Live | Quality::Unused => None,
-        };
+        let quality = &snapshot.inputs[i].quality;
         PreviewPhase {
             w: snapshot.phases[i].map(|s| s.act_power.get()),
-            unused: snapshot.inputs[i].quality == Quality::Unused,
-            reason,
+            unused: *quality == Quality::Unused,
+            reason: quality.reason().cloned(),
         }
     };
     Preview {
         total: snapshot.totals.map(|t| t.act_power.get()),
-        phases: [phase(0), phase(1), phase(2)],
+        phases: [0, 1, 2].map(phase),
         signs: Vec::new(),
     }
 }

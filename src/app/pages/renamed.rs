@@ -82,22 +82,16 @@ impl Actor {
             let own = resolved.values.iter().filter(|(key, value)| {
                 is_input(key) && stuck(key) && ids(value).any(|id| *id == **old)
             });
-            let further = resolved
-                .settings
-                .meters
-                .iter()
-                .skip(1)
-                .filter(|m| stuck("meters") && m.inputs.entities().contains(old));
+            let further = resolved.settings.meters.iter().skip(1);
+            let further = further.filter(|m| stuck("meters") && m.inputs.entities().contains(old));
             own.map(|(key, _)| (*key).to_owned())
                 .chain(further.map(|m| format!("meters ({})", m.name)))
                 .collect()
         };
         let before = self.aliases();
         let all = |old: &EntityId| -> Vec<String> {
-            let earlier = before
-                .iter()
-                .filter(|(_, now)| *now == old)
-                .flat_map(|(named, _)| names(named));
+            let earlier = before.iter().filter(|(_, now)| *now == old);
+            let earlier = earlier.flat_map(|(named, _)| names(named));
             names(old).into_iter().chain(earlier).collect()
         };
         let stands: Vec<(EntityId, EntityId, Vec<String>)> = renamed
@@ -109,21 +103,20 @@ impl Actor {
             let _ = meter.commands.send(Command::Rename(renamed.clone())).await;
         }
         self.apply(&resolved).await;
-        let line = |(old, new, keys): (EntityId, EntityId, Vec<String>)| {
-            let (entity, stuck) = (old, keys.join(", ").into());
-            Reason::Renamed(match (keys.is_empty(), &failed) {
-                (true, _) => reason::Renamed::Followed { entity, new },
-                (false, Some(why)) => reason::Renamed::Unwritten {
-                    entity,
-                    new,
-                    keys: stuck,
-                    error: Arc::new(Reason::foreign(&**why)),
-                },
-                (false, None) => reason::Renamed::Fixed {
-                    entity,
-                    new,
-                    keys: stuck,
-                },
+        let line = |(entity, new, stuck): (EntityId, EntityId, Vec<String>)| {
+            let keys = stuck.join(", ").into();
+            Reason::Renamed(match &failed {
+                _ if stuck.is_empty() => reason::Renamed::Followed { entity, new },
+                Some(why) => {
+                    let error = Arc::new(Reason::foreign(&**why));
+                    reason::Renamed::Unwritten {
+                        entity,
+                        new,
+                        keys,
+                        error,
+                    }
+                }
+                None => reason::Renamed::Fixed { entity, new, keys },
             })
         };
         stands.into_iter().map(line).collect()
@@ -139,29 +132,20 @@ fn ids(value: &Value) -> impl Iterator<Item = &str> {
 fn changes(options: &Map<String, Value>, renamed: &Renamed) -> Map<String, Value> {
     let mut changes = Map::new();
     for (key, value) in options {
-        let new = match value {
-            Value::Array(meters) if key == "meters" => Value::Array(
-                meters
-                    .iter()
-                    .map(|meter| match meter {
-                        Value::Object(options) => {
-                            let mut options = options.clone();
-                            let changed = self::changes(&options, renamed);
-                            options.extend(changed);
-                            Value::Object(options)
-                        }
-                        other => other.clone(),
-                    })
-                    .collect(),
-            ),
-            Value::String(text) if is_input(key) => Value::String(
-                text.split(',')
-                    .map(|part| replaced(part, renamed))
-                    .collect::<Vec<_>>()
-                    .join(","),
-            ),
-            other => other.clone(),
-        };
+        let mut new = value.clone();
+        match &mut new {
+            Value::Array(meters) if key == "meters" => {
+                for options in meters.iter_mut().filter_map(Value::as_object_mut) {
+                    let changed = self::changes(options, renamed);
+                    options.extend(changed);
+                }
+            }
+            Value::String(text) if is_input(key) => {
+                let ids: Vec<String> = text.split(',').map(|id| replaced(id, renamed)).collect();
+                *text = ids.join(",");
+            }
+            _ => {}
+        }
         if new != *value {
             changes.insert(key.clone(), new);
         }
@@ -172,9 +156,10 @@ fn changes(options: &Map<String, Value>, renamed: &Renamed) -> Map<String, Value
 /// One id with the blanks around it.
 fn replaced(part: &str, renamed: &Renamed) -> String {
     let id = part.trim();
-    renamed
-        .get(id)
-        .map_or_else(|| part.to_owned(), |new| part.replacen(id, new, 1))
+    match renamed.get(id) {
+        Some(new) => part.replacen(id, new, 1),
+        None => part.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::{
     super::{
         control::{self, Pause},
         meter_task::Command,
+        shared::renew,
     },
     actor::Actor,
 };
@@ -22,22 +23,18 @@ impl Actor {
     pub(super) fn control_of(&self, index: usize) -> Option<Control> {
         let meter = self.meters.get(index)?;
         let now = self.shared.clock.now().mono;
+        let (store, settings) = (&self.shared.store, meter.settings());
         let pause = *meter.pause.borrow();
+        let until = pause.and_then(|pause| pause.until);
         Some(Control {
             device: meter.identity.id.to_string(),
-            target_offset: meter.settings().target_offset,
+            target_offset: settings.target_offset,
             target_offset_option: self.offset_option(index),
             paused: pause.is_some(),
-            pause_kind: control::pause_kind(&self.shared.store, &meter.key),
-            profiles: control::profiles(
-                &self.shared.store,
-                &meter.key,
-                &meter.settings().control.profiles,
-            ),
-            resumes_in: pause
-                .and_then(|p| p.until)
-                .map(|until| until.saturating_sub(now).as_secs()),
-            shares: control::shares(&self.shared.store),
+            pause_kind: control::pause_kind(store, &meter.key),
+            profiles: control::profiles(store, &meter.key, &settings.control.profiles),
+            resumes_in: until.map(|until| until.saturating_sub(now).as_secs()),
+            shares: control::shares(store),
         })
     }
 
@@ -102,11 +99,7 @@ impl Actor {
             });
             let kind = control::pause_kind(&self.shared.store, &meter.key);
             let wanted = pause.then_some(Pause { kind, until });
-            meter.pause.send_if_modified(|now| {
-                let changed = *now != wanted;
-                *now = wanted;
-                changed
-            });
+            renew(&meter.pause, wanted);
         }
         drop(inputs);
         self.control_of(index).ok_or_else(|| Undone::NoMeter.into())

@@ -120,7 +120,7 @@ impl Endpoint {
     /// Waits for the turn of a battery's question, which would be answered with power now.
     pub(super) async fn turn(&self, call: &Call<'_>, method: &'static Method) -> Due {
         let (caller, src) = (call.caller, call.src);
-        let reader = (caller.peer.to_canonical(), caller.channel);
+        let reader = caller.reader();
         let since = self.clock.now().mono;
         if call.terms.ground.control.smoothed && !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
