@@ -97,7 +97,7 @@ mod tests {
     use crate::{LoadInputs, Resolved, load};
 
     /// What an app makes of these options.
-    fn of(options: serde_json::Value) -> Resolved {
+    fn of(options: &serde_json::Value) -> Resolved {
         let app = true;
         let inputs = LoadInputs::default().with_options(options.to_string());
         load(&LoadInputs { app, ..inputs })
@@ -111,7 +111,7 @@ mod tests {
         resolved.problems.iter().map(|p| p.key.as_str()).collect()
     }
 
-    fn two_phases(options: serde_json::Value) -> usize {
+    fn two_phases(options: &serde_json::Value) -> usize {
         let resolved = of(options);
         let warnings = resolved.warnings.iter();
         warnings.filter(|warning| is_two_phases(warning)).count()
@@ -124,7 +124,7 @@ mod tests {
             ("a_power", "a_power_export"),
             ("c_power", "c_power_export"),
         ] {
-            let resolved = of(json!({power: "sensor.grid", export: "sensor.out, sensor.grid"}));
+            let resolved = of(&json!({power: "sensor.grid", export: "sensor.out, sensor.grid"}));
             assert_eq!(keys(&resolved), [export]);
             assert!(
                 matches!(&resolved.problems[0].allowed, Reason::Wrong(Wrong::BothSides { id, key }) if **id == *"sensor.grid" && *key == power)
@@ -142,14 +142,14 @@ mod tests {
             let plain = load(&LoadInputs::default().with_options(options.to_string()));
             assert!(plain.fatal(), "a plain run ends with the reason");
         }
-        let good = of(json!({"total_power": "sensor.in", "total_power_export": "sensor.out"}));
+        let good = of(&json!({"total_power": "sensor.in", "total_power_export": "sensor.out"}));
         assert_eq!(good.problems, []);
     }
 
     #[test]
     fn one_counter_is_not_both_directions() {
         let resolved = of(
-            json!({"total_power": "sensor.p", "energy_import": "sensor.e", "energy_export": "sensor.e"}),
+            &json!({"total_power": "sensor.p", "energy_import": "sensor.e", "energy_export": "sensor.e"}),
         );
         assert_eq!(keys(&resolved), ["energy_export"]);
         let inputs = &resolved.settings.meters[0].inputs;
@@ -159,17 +159,18 @@ mod tests {
                 && inputs.energy_export.is_empty(),
             "power goes on, counters from it"
         );
-        let of_phase = of(json!({"b_energy_import": "sensor.e", "b_energy_export": "sensor.e"}));
+        let of_phase = of(&json!({"b_energy_import": "sensor.e", "b_energy_export": "sensor.e"}));
         assert_eq!(keys(&of_phase), ["b_energy_export"]);
     }
 
     #[test]
     fn no_sum_counts_a_part_twice() {
-        let total = of(json!({"total_power": "sensor.a,sensor.b, sensor.a"}));
+        let total = of(&json!({"total_power": "sensor.a,sensor.b, sensor.a"}));
         assert_eq!(keys(&total), ["total_power"]);
-        let export = of(json!({"b_power": "sensor.b", "b_power_export": "sensor.a,sensor.a"}));
+        let export = of(&json!({"b_power": "sensor.b", "b_power_export": "sensor.a,sensor.a"}));
         assert_eq!(keys(&export), ["b_power_export"]);
-        let resolved = of(json!({"total_power": "sensor.p", "energy_import": "sensor.e,sensor.e"}));
+        let resolved =
+            of(&json!({"total_power": "sensor.p", "energy_import": "sensor.e,sensor.e"}));
         assert_eq!(keys(&resolved), vec!["energy_import"]);
         assert_eq!(resolved.settings.meters[0].inputs.energy_import.len(), 0);
         assert!(resolved.settings.meters[0].inputs.any_power());
@@ -178,17 +179,17 @@ mod tests {
     #[test]
     fn one_sensor_in_two_phases_is_worth_a_line() {
         let resolved =
-            of(json!({"a_power": "sensor.grid", "b_power": "sensor.grid", "c_power": "sensor.c"}));
+            of(&json!({"a_power": "sensor.grid", "b_power": "sensor.grid", "c_power": "sensor.c"}));
         assert_eq!(resolved.problems, []);
         let warnings = resolved.warnings.iter().map(ToString::to_string);
         let said = "b_power names sensor.grid, which a_power names too";
         assert!(warnings.into_iter().any(|warning| warning.contains(said)));
         let crossed = two_phases(
-            json!({"a_power": "sensor.a", "b_power": "sensor.b", "b_power_export": "sensor.a"}),
+            &json!({"a_power": "sensor.a", "b_power": "sensor.b", "b_power_export": "sensor.a"}),
         );
         assert_eq!(crossed, 1);
         let voltage = two_phases(
-            json!({"a_power": "sensor.a", "b_power": "sensor.b", "a_volt": "sensor.u", "b_volt": "sensor.u"}),
+            &json!({"a_power": "sensor.a", "b_power": "sensor.b", "a_volt": "sensor.u", "b_volt": "sensor.u"}),
         );
         assert_eq!(voltage, 0, "one voltage for all is usual");
     }
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn a_further_meter_is_held_to_the_same() {
         let meter = json!({"name": "garage", "http_port": 8081, "a_power": "sensor.x", "a_power_export": "sensor.x"});
-        let resolved = of(json!({"total_power": "sensor.p", "meters": [meter]}));
+        let resolved = of(&json!({"total_power": "sensor.p", "meters": [meter]}));
         assert_eq!(keys(&resolved), ["meters[0].a_power_export"]);
         assert!(
             resolved.absent_reason(1).is_some() && resolved.absent_reason(0).is_none(),
