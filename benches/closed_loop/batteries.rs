@@ -111,6 +111,33 @@ impl Battery {
         self.law = self.fresh.clone();
     }
 
+    /// Its set point, W.
+    pub fn set(&self) -> f64 {
+        self.set
+    }
+
+    /// Whether it acts on an answer again until the next one.
+    pub fn acts_again(&self) -> bool {
+        matches!(self.law, Law::Repeats { .. } | Law::Reuses { .. })
+    }
+
+    /// What its set point is at its next question, W, if it is answered `value` W at `t` s.
+    pub fn would_set(&self, t: f64, value: f64) -> f64 {
+        let mut ahead = self.clone();
+        ahead.answer(t, value);
+        if self.acts_again() {
+            let steps = (self.poll / STEP) as u32;
+            for n in 1..=steps {
+                ahead.physics(t + f64::from(n) * STEP);
+            }
+        }
+        if ahead.set == self.set {
+            // One that holds a jump the first time is told it for the second.
+            ahead.answer(t, value);
+        }
+        ahead.set
+    }
+
     fn aim(&mut self, t: f64, watts: f64) {
         self.set = watts.clamp(self.lo, self.hi);
         self.pipe.push_back((t + self.dead, self.set));

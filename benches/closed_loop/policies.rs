@@ -7,6 +7,8 @@ use std::{
 
 use virtual_shelly::control::{Control, Decision, Params, Question, Value};
 
+use super::batteries::Battery;
+
 /// Hears every sample and every question. `None` is "not now": a datagram then stays without an
 /// answer after `udp_wait` s, a connection waits and is looked at again.
 pub trait Policy {
@@ -15,6 +17,8 @@ pub trait Policy {
     fn udp_wait(&self) -> f64 {
         0.0
     }
+    /// What no meter knows: the batteries as they are, and what the house took at the newest sample, W.
+    fn told_all(&mut self, _: &[Battery], _: f64) {}
 }
 
 /// The newest sample.
@@ -269,9 +273,53 @@ impl Policy for Calm {
     }
 }
 
+/// Knows each battery's law and state, and answers the newest sample where that brings the set point
+/// closer to what the house takes: what remains to it remains to anybody who serves measured values.
+#[derive(Debug, Default)]
+pub struct Knowing {
+    newest: Newest,
+    batteries: Vec<Battery>,
+    house: f64,
+    said: HashMap<usize, f64>,
+}
+
+impl Policy for Knowing {
+    fn sample(&mut self, t: f64, watts: f64) {
+        self.newest.take(t, watts);
+    }
+
+    fn told_all(&mut self, batteries: &[Battery], house: f64) {
+        self.batteries = batteries.to_vec();
+        self.house = house;
+    }
+
+    fn ask(&mut self, t: f64, who: usize, waited: f64, holds: bool) -> Option<f64> {
+        let watts = self.newest.watts / self.batteries.len() as f64;
+        let battery = &self.batteries[who];
+        let left = self.house - self.batteries.iter().map(Battery::set).sum::<f64>();
+        let adds = battery.would_set(t, watts) - battery.set();
+        let stays = self.said.get(&who).is_some_and(|said| *said != 0.0) && battery.acts_again();
+        let answer = if (left - adds).abs() < left.abs() - 5.0 {
+            watts
+        } else if stays || holds && waited >= 4.5 {
+            0.0
+        } else {
+            return None;
+        };
+        self.said.insert(who, answer);
+        Some(answer)
+    }
+
+    fn udp_wait(&self) -> f64 {
+        1.0
+    }
+}
+
 /// All policies of the table, by name.
-pub const POLICIES: [&str; 12] = [
+pub const POLICIES: [&str; 14] = [
+    "knows each law",
     "control",
+    "control, no laws",
     "control, no learning",
     "one in 3.5 s",
     "half of a fresh sample",
@@ -289,6 +337,11 @@ pub const POLICIES: [&str; 12] = [
 pub fn make(name: &str) -> Box<dyn Policy> {
     match name {
         "control" => Box::new(Calm::new(Params::default())),
+        "control, no laws" => Box::new(Calm::new(Params {
+            laws: false,
+            ..Params::default()
+        })),
+        "knows each law" => Box::new(Knowing::default()),
         "control, no learning" => Box::new(Calm::new(Params {
             learn: false,
             ..Params::default()

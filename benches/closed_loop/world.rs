@@ -132,7 +132,8 @@ pub fn run(
     let mut rng = Rng::with_seed(seed);
     let mut result = Run::default();
     let mut next_sample = rng.f64() * source.cadence;
-    let mut due: VecDeque<(f64, f64)> = VecDeque::new();
+    let mut due: VecDeque<(f64, f64, f64)> = VecDeque::new();
+    let mut house_seen = 0.0;
     let mut asking: Vec<Asking> = Vec::new();
     for battery in batteries.iter_mut() {
         battery.reset();
@@ -159,20 +160,23 @@ pub fn run(
             due.push_back((
                 t + source.delay * vary(&mut rng, JITTER),
                 (grid + source.noise * normal(&mut rng)).round(),
+                out,
             ));
         }
-        while due.front().is_some_and(|(at, _)| *at <= t) {
-            if let Some((_, watts)) = due.pop_front() {
-                policy.sample(t, watts);
-            }
+        while let Some((_, watts, out)) = due.pop_front_if(|(at, ..)| *at <= t) {
+            house_seen = watts + out;
+            policy.sample(t, watts);
         }
-        for (who, (battery, a)) in batteries.iter_mut().zip(&mut asking).enumerate() {
+        for (who, a) in asking.iter_mut().enumerate() {
             if t >= a.next {
+                let battery = &batteries[who];
                 result.asks += 1;
                 a.since.get_or_insert(t);
                 a.next = a.next.max(t - battery.poll) + battery.poll * vary(&mut rng, 0.05);
             }
             let Some(since) = a.since else { continue };
+            policy.told_all(batteries, house_seen);
+            let battery = &mut batteries[who];
             if let Some(value) = policy.ask(t, who, t - since, battery.holds) {
                 a.since = None;
                 result.answers += 1;

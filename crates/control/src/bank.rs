@@ -152,8 +152,8 @@ impl Bank {
             } else {
                 (0.85, 0.0)
             };
-            for rate in [350.0, 700.0] {
-                for gain in [0.6, 0.8, 1.0] {
+            for rate in [300.0, 450.0, 700.0] {
+                for gain in [0.5, 0.6, 0.7, 0.8, 0.9, 1.0] {
                     let gate = Gate::default();
                     let law = Law::Integer { gain, gate };
                     add(KnownLaw::Integer, law, dead, rate, start, range);

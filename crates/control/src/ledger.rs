@@ -108,7 +108,7 @@ impl Ledger {
             asked_at: now,
             gate: Gate::default(),
             trial: Trial::new(now),
-            bank: params.learn.then(|| Bank::new(now)),
+            bank: (params.learn && params.laws).then(|| Bank::new(now)),
         }
     }
 

@@ -14,6 +14,8 @@ pub struct Params {
     pub patience_most: f64,
     /// Whether how a reader follows is learned.
     pub learn: bool,
+    /// Whether a reader that follows a known law is answered by it; without, by the ledger alone.
+    pub laws: bool,
     /// The longest that a connection is left waiting for its answer, s.
     pub hold: f64,
     /// The longest that a datagram waits for a sample that it may be answered with, s.
@@ -32,6 +34,7 @@ impl Default for Params {
             patience_least: 1.5,
             patience_most: 9.0,
             learn: true,
+            laws: true,
             hold: 4.5,
             udp_wait: 1.0,
             silence: 12.0,
