@@ -128,7 +128,7 @@ fn each_stage_of_a_training_has_words() {
         }
     }
     // Those that only hold others, and those of the commands.
-    for outer in ["fit", "final fit", "warm-up", "test"] {
+    for outer in ["fit", "final fit", "trial", "warm-up"] {
         assert!(stages.remove(outer), "{outer}");
     }
     assert!(stages.len() > 5, "{stages:?}");

@@ -313,7 +313,8 @@ pub fn train_horizon(
     };
     let mut rolling =
         Rolling::new(horizon, settings.metric, horizon.stride()).with_day_ending(w.len());
-    let (kinds, test) = rolling.trial(w, models, settings.seed, &mut job.part("", 0.0, 0.6))?;
+    let (kinds, test) =
+        rolling.trial(w, models, settings.seed, &mut job.part("trial", 0.0, 0.6))?;
     if let Some(incumbent) = incumbent {
         rolling.state.line = incumbent;
     }
