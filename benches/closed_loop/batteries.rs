@@ -75,35 +75,6 @@ pub struct Battery {
 const SPIKE: f64 = 50.0;
 
 impl Battery {
-    fn new(poll: f64, dead: f64, ramp: f64, (lo, hi): (f64, f64), law: Law) -> Self {
-        Self {
-            poll,
-            dead,
-            ramp,
-            lo,
-            hi,
-            start: 0.0,
-            holds: false,
-            fresh: law.clone(),
-            law,
-            out: 0.0,
-            set: 0.0,
-            goal: 0.0,
-            pipe: VecDeque::new(),
-            idle: 0.0,
-        }
-    }
-
-    fn holding(mut self) -> Self {
-        self.holds = true;
-        self
-    }
-
-    fn starting(mut self, start: f64) -> Self {
-        self.start = start;
-        self
-    }
-
     /// Off, and as if never answered.
     pub fn reset(&mut self) {
         (self.out, self.set, self.goal, self.idle) = (0.0, 0.0, 0.0, 0.0);
@@ -309,26 +280,25 @@ impl Battery {
     }
 }
 
-/// Draws from a range, widened `by`; the middle of it without a generator.
+/// Draws from ranges made so many times as wide; what is no range is not drawn.
 struct Draw<'a> {
-    rng: Option<&'a mut Rng>,
+    rng: &'a mut Rng,
     widen: f64,
 }
 
 impl Draw<'_> {
-    fn from(&mut self, lo: f64, hi: f64) -> f64 {
-        let (middle, half) = (f64::midpoint(lo, hi), (hi - lo) / 2.0 * self.widen);
-        match &mut self.rng {
-            Some(rng) => {
-                ((middle - half).max(0.5 * lo))
-                    + (middle + half - (middle - half).max(0.5 * lo)) * rng.f64()
-            }
-            None => middle,
+    fn from(&mut self, (lo, hi): (f64, f64)) -> f64 {
+        if lo == hi {
+            return lo;
         }
+        let (middle, half) = (f64::midpoint(lo, hi), (hi - lo) / 2.0 * self.widen);
+        let least = (middle - half).max(0.5 * lo);
+        least + (middle + half - least) * self.rng.f64()
     }
 
+    /// No battery does more than it is told, but one of which that is known.
     fn gain(&mut self, lo: f64, hi: f64) -> f64 {
-        self.from(lo, hi).min(hi.max(1.0))
+        self.from((lo, hi)).min(hi.max(1.0))
     }
 }
 
@@ -364,12 +334,72 @@ pub const ODD: [&str; 7] = [
     "calm-fast",
 ];
 
-/// A battery of `family`, its parameters drawn from ranges made `widen` times as wide.
-pub fn make(family: &str, rng: Option<&mut Rng>, widen: f64) -> Battery {
-    let mut d = Draw { rng, widen };
-    let small = (-800.0, 800.0);
-    let large = (-2500.0, 2500.0);
-    let ramps = |band| Law::Ramps {
+/// What batteries of a family have in common: ranges to draw from.
+#[derive(Clone, Copy)]
+struct Family {
+    /// They ask each so many s.
+    poll: (f64, f64),
+    /// A set point acts after, s.
+    dead: (f64, f64),
+    /// The output moves, W/s.
+    ramp: (f64, f64),
+    /// Limits of the output, W.
+    range: (f64, f64),
+    /// From rest they need, s.
+    start: (f64, f64),
+    holds: bool,
+    law: fn(&mut Draw<'_>) -> Law,
+}
+
+/// One that asks each second and is odd in nothing but its law.
+const PLAIN: Family = Family {
+    poll: (1.0, 1.0),
+    dead: (0.9, 0.9),
+    ramp: (350.0, 350.0),
+    range: (-800.0, 800.0),
+    start: (0.0, 0.0),
+    holds: false,
+    law: |_| adds(1.0, 15.0),
+};
+/// Venus A, D and E.
+const VENUS_D: Family = Family {
+    poll: (0.8, 1.2),
+    dead: (0.5, 1.2),
+    ramp: (300.0, 800.0),
+    range: (-800.0, 2200.0),
+    ..PLAIN
+};
+const VENUS_3: Family = Family {
+    poll: (0.40, 0.46),
+    dead: (0.3, 0.8),
+    ramp: (300.0, 800.0),
+    range: (-2500.0, 2500.0),
+    start: (1.0, 2.0),
+    ..PLAIN
+};
+const B2500: Family = Family {
+    poll: (1.0, 2.0),
+    dead: (0.5, 1.2),
+    ramp: (100.0, 300.0),
+    range: (0.0, 800.0),
+    ..PLAIN
+};
+
+const fn adds(gain: f64, band: f64) -> Law {
+    let bias = 0.0;
+    Law::Adds { gain, band, bias }
+}
+
+const fn integer(gain: f64) -> Law {
+    Law::Integer {
+        gain,
+        last: 0.0,
+        last_out: 0.0,
+    }
+}
+
+const fn ramps(band: f64) -> Law {
+    Law::Ramps {
         band,
         acc: 0,
         last: 0.0,
@@ -377,227 +407,164 @@ pub fn make(family: &str, rng: Option<&mut Rng>, widen: f64) -> Battery {
         reference: 0.0,
         last_seen: 0.0,
         last_out: 0.0,
-    };
-    match family {
+    }
+}
+
+const fn forgets(patience: f64) -> Law {
+    let heard = 0.0;
+    Law::Forgets { patience, heard }
+}
+
+/// A family by its name.
+fn family(name: &str) -> Family {
+    match name {
         // Half-second polls, all of it at once after 1.5 s.
-        "h13" => Battery::new(
-            0.5,
-            1.5,
-            1e9,
-            small,
-            Law::Adds {
-                gain: 1.0,
-                band: 20.0,
-                bias: 0.0,
-            },
-        ),
-        "adds" => {
-            let law = Law::Adds {
-                gain: d.gain(0.8, 1.0),
-                band: d.from(10.0, 20.0),
-                bias: 0.0,
-            };
-            Battery::new(
-                d.from(0.45, 0.6),
-                d.from(0.8, 2.2),
-                d.from(150.0, 500.0),
-                small,
-                law,
-            )
-            .holding()
-        }
-        "venus-d" => {
-            let law = Law::Adds {
+        "h13" => Family {
+            poll: (0.5, 0.5),
+            dead: (1.5, 1.5),
+            ramp: (1e9, 1e9),
+            law: |_| adds(1.0, 20.0),
+            ..PLAIN
+        },
+        "adds" => Family {
+            poll: (0.45, 0.6),
+            dead: (0.8, 2.2),
+            ramp: (150.0, 500.0),
+            holds: true,
+            law: |d| adds(d.gain(0.8, 1.0), d.from((10.0, 20.0))),
+            ..PLAIN
+        },
+        "venus-d" => Family {
+            law: |d| Law::Adds {
                 gain: d.gain(0.7, 1.0),
                 band: 11.0,
                 bias: 5.0,
-            };
-            Battery::new(
-                d.from(0.8, 1.2),
-                d.from(0.5, 1.2),
-                d.from(300.0, 800.0),
-                (-800.0, 2200.0),
-                law,
-            )
-        }
-        "venus-3" => Battery::new(
-            d.from(0.40, 0.46),
-            d.from(0.3, 0.8),
-            d.from(300.0, 800.0),
-            large,
-            ramps(10.0),
-        )
-        .starting(d.from(1.0, 2.0)),
-        "venus-2" => Battery::new(
-            d.from(2.8, 3.3),
-            d.from(0.6, 1.4),
-            d.from(250.0, 500.0),
-            large,
-            ramps(20.0),
-        )
-        .starting(d.from(1.0, 2.0)),
-        "b2500" => {
-            let law = Law::Slews {
+            },
+            ..VENUS_D
+        },
+        "venus-3" => Family {
+            law: |_| ramps(10.0),
+            ..VENUS_3
+        },
+        "venus-2" => Family {
+            poll: (2.8, 3.3),
+            dead: (0.6, 1.4),
+            ramp: (250.0, 500.0),
+            law: |_| ramps(20.0),
+            ..VENUS_3
+        },
+        "b2500" => Family {
+            law: |_| Law::Slews {
                 step: 34.0,
                 band: 20.0,
-            };
-            Battery::new(
-                d.from(1.0, 2.0),
-                d.from(0.5, 1.2),
-                d.from(100.0, 300.0),
-                (0.0, 800.0),
-                law,
-            )
-        }
-        "from-output" => {
-            let law = Law::FromOutput {
+            },
+            ..B2500
+        },
+        "from-output" => Family {
+            poll: (2.5, 5.0),
+            dead: (0.8, 2.0),
+            ramp: (60.0, 200.0),
+            holds: true,
+            law: |d| Law::FromOutput {
                 gain: d.gain(0.8, 1.0),
-                band: d.from(10.0, 20.0),
-            };
-            Battery::new(
-                d.from(2.5, 5.0),
-                d.from(0.8, 2.0),
-                d.from(60.0, 200.0),
-                small,
-                law,
-            )
-            .holding()
-        }
-        "calm" => {
-            let law = Law::Adds {
-                gain: d.from(0.2, 0.3),
-                band: 15.0,
-                bias: 0.0,
-            };
-            Battery::new(
-                d.from(1.8, 2.2),
-                d.from(0.5, 0.9),
-                d.from(200.0, 500.0),
-                small,
-                law,
-            )
-        }
-        "integer" => {
-            let law = Law::Integer {
-                gain: d.gain(0.7, 1.0),
-                last: 0.0,
-                last_out: 0.0,
-            };
-            Battery::new(
-                d.from(0.8, 1.2),
-                d.from(0.5, 1.2),
-                d.from(300.0, 800.0),
-                (-800.0, 2200.0),
-                law,
-            )
-        }
-        "integer-fast" => {
-            let law = Law::Integer {
-                gain: d.gain(0.5, 1.0),
-                last: 0.0,
-                last_out: 0.0,
-            };
-            Battery::new(
-                d.from(0.40, 0.46),
-                d.from(0.3, 0.8),
-                d.from(300.0, 800.0),
-                large,
-                law,
-            )
-            .starting(d.from(1.0, 2.0))
-        }
-        "b2500-new" => {
-            let least = if d.from(0.0, 1.0) < 0.5 { 40.0 } else { 80.0 };
-            let law = Law::Repeats {
-                least,
+                band: d.from((10.0, 20.0)),
+            },
+            ..PLAIN
+        },
+        "calm" => Family {
+            poll: (1.8, 2.2),
+            dead: (0.5, 0.9),
+            ramp: (200.0, 500.0),
+            law: |d| adds(d.from((0.2, 0.3)), 15.0),
+            ..PLAIN
+        },
+        "calm-fast" => Family {
+            poll: (0.9, 1.1),
+            dead: (0.4, 0.8),
+            ramp: (200.0, 500.0),
+            law: |d| adds(d.from((0.1, 0.2)), 15.0),
+            ..PLAIN
+        },
+        "integer" => Family {
+            law: |d| integer(d.gain(0.7, 1.0)),
+            ..VENUS_D
+        },
+        "integer-fast" => Family {
+            law: |d| integer(d.gain(0.5, 1.0)),
+            ..VENUS_3
+        },
+        "b2500-new" => Family {
+            poll: (1.0, 1.2),
+            law: |d| Law::Repeats {
+                least: if d.from((0.0, 1.0)) < 0.5 { 40.0 } else { 80.0 },
                 heard: 0.0,
                 pass: 0.0,
                 passes: 0,
-            };
-            Battery::new(
-                d.from(1.0, 1.2),
-                d.from(0.5, 1.2),
-                d.from(100.0, 300.0),
-                (least, 800.0),
-                law,
-            )
-        }
-        "dead-6s" => Battery::new(
-            1.0,
-            6.0,
-            300.0,
-            small,
-            Law::Adds {
-                gain: 1.0,
-                band: 15.0,
-                bias: 0.0,
             },
-        ),
-        "gain-1.4" => Battery::new(
-            1.0,
-            1.0,
-            300.0,
-            small,
-            Law::Adds {
-                gain: 1.4,
-                band: 15.0,
-                bias: 0.0,
-            },
-        ),
-        "forgets-10s" => Battery::new(
-            1.0,
-            0.9,
-            350.0,
-            small,
-            Law::Forgets {
-                patience: 10.0,
-                heard: 0.0,
-            },
-        ),
-        "forgets-5s" => Battery::new(
-            1.0,
-            0.9,
-            350.0,
-            small,
-            Law::Forgets {
-                patience: 5.0,
-                heard: 0.0,
-            },
-        ),
-        "averages" => Battery::new(
-            1.0,
-            0.9,
-            350.0,
-            small,
-            Law::Averages {
+            ..B2500
+        },
+        "dead-6s" => Family {
+            dead: (6.0, 6.0),
+            ramp: (300.0, 300.0),
+            ..PLAIN
+        },
+        "gain-1.4" => Family {
+            dead: (1.0, 1.0),
+            ramp: (300.0, 300.0),
+            law: |_| adds(1.4, 15.0),
+            ..PLAIN
+        },
+        "forgets-10s" => Family {
+            law: |_| forgets(10.0),
+            ..PLAIN
+        },
+        "forgets-5s" => Family {
+            law: |_| forgets(5.0),
+            ..PLAIN
+        },
+        "averages" => Family {
+            law: |_| Law::Averages {
                 past: VecDeque::new(),
             },
-        ),
-        "reuses" => Battery::new(
-            1.0,
-            0.9,
-            350.0,
-            small,
-            Law::Reuses {
+            ..PLAIN
+        },
+        "reuses" => Family {
+            law: |_| Law::Reuses {
                 gain: 1.0,
                 heard: 0.0,
                 next: 0.0,
             },
-        ),
-        "calm-fast" => {
-            let law = Law::Adds {
-                gain: d.from(0.1, 0.2),
-                band: 15.0,
-                bias: 0.0,
-            };
-            Battery::new(
-                d.from(0.9, 1.1),
-                d.from(0.4, 0.8),
-                d.from(200.0, 500.0),
-                small,
-                law,
-            )
-        }
+            ..PLAIN
+        },
         other => panic!("no family is called {other}"),
+    }
+}
+
+/// A battery of the family `name`, its parameters drawn from ranges made `widen` times as wide.
+pub fn make(name: &str, rng: &mut Rng, widen: f64) -> Battery {
+    let family = family(name);
+    let d = &mut Draw { rng, widen };
+    let law = (family.law)(d);
+    let (lo, hi) = family.range;
+    let lo = match law {
+        // Once it gives, it gives no less.
+        Law::Repeats { least, .. } => least,
+        _ => lo,
+    };
+    Battery {
+        poll: d.from(family.poll),
+        dead: d.from(family.dead),
+        ramp: d.from(family.ramp),
+        lo,
+        hi,
+        start: d.from(family.start),
+        holds: family.holds,
+        fresh: law.clone(),
+        law,
+        out: 0.0,
+        set: 0.0,
+        goal: 0.0,
+        pipe: VecDeque::new(),
+        idle: 0.0,
     }
 }

@@ -18,7 +18,7 @@ const WARM: f64 = 600.0;
 pub fn fleet(family: &str, rng: &mut Rng) -> Vec<Battery> {
     family
         .split('+')
-        .map(|one| batteries::make(one, Some(rng), WIDEN))
+        .map(|one| batteries::make(one, rng, WIDEN))
         .collect()
 }
 
