@@ -132,13 +132,18 @@ async fn waiting_datagrams_block_no_socket() {
     meter.stop().await;
 }
 
+/// A battery over HTTP that was told 400 W.
+async fn told_400(meter: &Meter) -> TcpStream {
+    let mut battery = connect_from("127.0.0.2", meter.http().await).await;
+    get(&mut battery, "").await;
+    assert_eq!(answer(&mut battery).await, 400.0);
+    battery
+}
+
 #[tokio::test]
 async fn over_http_the_answer_is_held_until_there_is_something_new() {
     let meter = meter(ControlMode::On);
-    let http = meter.http().await;
-    let mut battery = connect_from("127.0.0.2", http).await;
-    get(&mut battery, "").await;
-    assert_eq!(answer(&mut battery).await, 400.0);
+    let mut battery = told_400(&meter).await;
     get(&mut battery, "").await;
     assert!(timeout(AT_ONCE, answer(&mut battery)).await.is_err());
     meter.power([Some(700.0), Some(0.0), Some(0.0)]);
@@ -256,10 +261,7 @@ async fn who_asks_faster_than_any_battery_is_answered_each_time() {
 #[tokio::test]
 async fn without_power_the_stale_policy_answers() {
     let meter = meter(ControlMode::On);
-    let http = meter.http().await;
-    let mut battery = connect_from("127.0.0.2", http).await;
-    get(&mut battery, "").await;
-    assert_eq!(answer(&mut battery).await, 400.0);
+    let mut battery = told_400(&meter).await;
     get(&mut battery, "").await;
     assert!(timeout(AT_ONCE, battery.peek(&mut [0])).await.is_err());
     meter.power([None, Some(0.0), Some(0.0)]);

@@ -212,7 +212,7 @@ pub fn guess(seen: &Evidence<'_>) -> Option<Brand> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use Channel::{Http, Modbus, Outbound, Udp, Websocket};
 
@@ -220,7 +220,7 @@ mod tests {
         guess(seen).map(|brand| brand.name)
     }
 
-    fn calls<'a>(channel: Channel, methods: &[&'a str]) -> Evidence<'a> {
+    pub(crate) fn calls<'a>(channel: Channel, methods: &[&'a str]) -> Evidence<'a> {
         Evidence {
             channels: vec![channel],
             calls: methods.iter().map(|m| (channel, *m)).collect(),

@@ -133,7 +133,7 @@ mod tests {
         ProfileWhy::{Address, Chosen, LooksLike},
         *,
     };
-    use crate::brand::{Evidence, guess};
+    use crate::brand::{Evidence, guess, tests::calls};
 
     fn readers(chosen: &[&str], by_address: &[(&str, &str)]) -> ReaderProfiles {
         ReaderProfiles {
@@ -152,14 +152,6 @@ mod tests {
         let channel = seen.channels[0];
         let known = known([192, 0, 2, 7].into(), channel, guess(seen), of);
         (known.assigned.map(|a| (a.profile.key, a.why)), known.acts)
-    }
-
-    fn calls<'a>(channel: Channel, methods: &[&'a str]) -> Evidence<'a> {
-        Evidence {
-            channels: vec![channel],
-            calls: methods.iter().map(|m| (channel, *m)).collect(),
-            ..Evidence::default()
-        }
     }
 
     #[test]
