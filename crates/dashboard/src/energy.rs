@@ -169,7 +169,10 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let times = context.times(l);
     let late = prices.until.map(|until| match until {
         0 => l.t("prices_awaited").to_owned(),
-        until => l.with("prices_late", &[("time", &times.moment(until as f64))]),
+        until => l.with(
+            "prices_late",
+            &[("time", &times.dated(until as f64, times.now, false))],
+        ),
     });
     let endpoint = context.meter(p.m);
     let snapshot = endpoint.view().snapshot.clone();

@@ -8,8 +8,8 @@ use super::silent;
 use crate::Fault;
 use outgoing::http_client::{body, client, why};
 
-/// What an answer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What an answer may take; half of it the connection.
+const PATIENCE: Duration = Duration::from_secs(6);
 /// Largest answer that is read.
 const MOST: usize = 512 * 1024;
 /// Who asks; nobody is to take it for a battery.
@@ -44,7 +44,8 @@ pub async fn ask(
         .header(header::CONNECTION, "close");
     let answer = request.send().await.map_err(|error| {
         if error.is_timeout() {
-            silent(PATIENCE)
+            let within = if error.is_connect() { 2 } else { 1 };
+            silent(PATIENCE / within)
         } else {
             Fault::Unreached { error: why(&error) }
         }
