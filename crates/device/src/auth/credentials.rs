@@ -111,7 +111,7 @@ fn scalar(raw: &RawValue) -> Option<String> {
 }
 
 /// `name=value` pairs with commas between; values quoted or not; names in any case.
-fn header_parts(mut rest: &str) -> Option<HashMap<String, String>> {
+pub(super) fn header_parts(mut rest: &str) -> Option<HashMap<String, String>> {
     let mut parts = HashMap::new();
     loop {
         rest = rest.trim_start_matches([' ', '\t', ',']);

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use proptest::prelude::*;
 
-use super::*;
+use super::{credentials::header_parts, *};
 
 const REALM: &str = "shellypro3em-aabbccddeeff";
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
