@@ -42,12 +42,13 @@ fn clip(text: &str) -> &str {
 /// Puts what a stranger says of itself in place of what it said before; whether that is something
 /// else.
 fn replace(before: &mut Option<Arc<str>>, text: &str) -> bool {
-    let text = clip(text);
-    let differs = before.as_deref() != Some(text);
-    if differs {
-        *before = Some(text.into());
+    // Each call says it again: counting characters comes after comparing.
+    let is = |said: &str| before.as_deref() == Some(said);
+    if is(text) || is(clip(text)) {
+        return false;
     }
-    differs
+    *before = Some(clip(text).into());
+    true
 }
 
 /// Calls of one method.
@@ -244,15 +245,18 @@ impl Consumer {
 
     fn count(&mut self, asked: &AnsweredCall<'_>, now: Now) -> Arc<str> {
         let errors = u64::from(asked.error.is_some());
-        let name = clip(asked.method);
-        let before = self.methods.iter_mut().find(|m| *m.shown.method == *name);
+        let named = |m: &&mut Method| {
+            let name = &*m.shown.method;
+            name == asked.method || name == clip(asked.method)
+        };
+        let before = self.methods.iter_mut().find(named);
         if let Some(Method { shown, pace }) = before {
             shown.calls += 1;
             shown.errors += errors;
             pace.mark(now.mono);
             return Arc::clone(&shown.method);
         }
-        let method: Arc<str> = name.into();
+        let method: Arc<str> = clip(asked.method).into();
         if self.methods.len() < METHODS {
             self.signs += 1;
             let mut pace = Pace::default();
