@@ -33,9 +33,9 @@ struct GridSource {
     #[serde(default)]
     stat_energy_to: Option<String>,
     #[serde(default)]
-    flow_from: Vec<Flow>,
+    flow_from: Vec<FlowFrom>,
     #[serde(default)]
-    flow_to: Vec<Flow>,
+    flow_to: Vec<FlowTo>,
     #[serde(flatten)]
     own: Power,
     #[serde(default)]
@@ -43,9 +43,13 @@ struct GridSource {
 }
 
 #[derive(Debug, Deserialize)]
-struct Flow {
-    #[serde(alias = "stat_energy_from", alias = "stat_energy_to")]
-    counter: String,
+struct FlowFrom {
+    stat_energy_from: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct FlowTo {
+    stat_energy_to: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -211,11 +215,15 @@ impl EnergyPrefs {
                     };
                 }
             };
-            let counters = |flows: Vec<Flow>| flows.into_iter().map(|flow| flow.counter);
             import.add(source.stat_energy_from);
-            import.add(counters(source.flow_from));
+            import.add(
+                source
+                    .flow_from
+                    .into_iter()
+                    .map(|flow| flow.stat_energy_from),
+            );
             export.add(source.stat_energy_to);
-            export.add(counters(source.flow_to));
+            export.add(source.flow_to.into_iter().map(|flow| flow.stat_energy_to));
             let mut has_power = false;
             for power in std::iter::once(source.own).chain(source.power) {
                 ready.add(power.stat_rate.clone());
@@ -352,6 +360,23 @@ mod tests {
             assert_eq!(g.notes.is_empty(), json != V2025_4, "{:?}", g.notes);
             assert_eq!(g.inputs().any_power(), json != V2025_4);
         }
+    }
+
+    #[test]
+    fn a_flow_counts_in_its_own_direction_only() {
+        let flow = |member: &str| {
+            grid(&format!(
+                r#"{{"energy_sources":[{{"type":"grid","flow_from":[{{{member}}}],"power":[{{"stat_rate":"sensor.p"}}]}}]}}"#
+            ))
+        };
+        for odd in [r#""stat_energy_to":"sensor.e""#, r#""counter":"sensor.e""#] {
+            let odd = flow(odd);
+            assert!(odd.energy_import.is_empty() && odd.power.is_none());
+            assert_eq!(odd.notes.len(), 1);
+        }
+        let both = flow(r#""stat_energy_from":"sensor.e","stat_energy_to":null"#);
+        assert_eq!(ids(&both.energy_import), ["sensor.e"]);
+        assert!(both.power.is_some());
     }
 
     #[test]

@@ -28,6 +28,12 @@ impl Heartbeat {
         }
     }
 
+    /// Pings are due from now on; that the connection is let in is no sign of life, the Supervisor
+    /// says that itself.
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.pinged = now;
+    }
+
     /// Something was heard that can only come from Home Assistant.
     pub(super) fn hear(&mut self, now: Duration) {
         self.heard = now;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Number;
 
@@ -64,7 +64,10 @@ impl fmt::Display for Loose {
     }
 }
 
-struct Any;
+/// `nested`: in a list, where another list is passed over, however deep it is.
+struct Any {
+    nested: bool,
+}
 
 impl<'de> Visitor<'de> for Any {
     type Value = Loose;
@@ -99,7 +102,11 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Loose, A::Error> {
         let mut texts = Vec::new();
-        while let Some(item) = items.next_element::<Loose>()? {
+        if self.nested {
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(Loose::Other);
+        }
+        while let Some(item) = items.next_element_seed(Any { nested: true })? {
             if let Loose::Text(text) = item {
                 texts.push(text);
             }
@@ -113,9 +120,17 @@ impl<'de> Visitor<'de> for Any {
     }
 }
 
+impl<'de> DeserializeSeed<'de> for Any {
+    type Value = Loose;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Loose, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
 impl<'de> Deserialize<'de> for Loose {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Any)
+        from.deserialize_any(Any { nested: false })
     }
 }
 
@@ -146,6 +161,8 @@ mod tests {
             ["a", "c"]
         );
         assert_eq!(loose(r#""a""#).texts(), ["a"]);
+        let deep = format!(r#"["a",{}{}]"#, "[".repeat(1000), "]".repeat(1000));
+        assert_eq!(loose(&deep).texts(), ["a"]);
         for other in ["null", r#"{"a":"b"}"#, r#"{"a":{"b":[null]}}"#] {
             assert_eq!(loose(other), Loose::Other, "{other}");
         }

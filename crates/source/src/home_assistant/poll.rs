@@ -175,7 +175,7 @@ impl Poll<'_> {
             self.peer = origin.peer;
         } else if let (Some(core), _) = self.rest.get::<Config>("core/state").await? {
             // Older versions have no such path: then the state of the first answer stands.
-            self.config.state = core.state;
+            self.config.state = Some(core.state.ok_or(Unreachable::NoRest)?);
         }
         let running = self.config.is_running();
         let wanted = self.table.wanted().clone();

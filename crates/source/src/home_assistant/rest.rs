@@ -278,6 +278,7 @@ impl<'a> Rest<'a> {
             .into_iter()
             .flatten()
             .filter_map(|state| Some((state.entity_id.clone()?, state)))
+            .filter(|(id, _)| entities.contains(id))
             .collect();
         let answer = |id| (all.get(id).cloned(), origin);
         Ok(entities.iter().map(answer).collect())

@@ -138,15 +138,17 @@ impl Session {
 
     /// What Home Assistant said of itself, once it did.
     pub(super) fn facts(&self, peer: Option<SocketAddr>) -> Option<HaFacts> {
-        let facts = self.config.facts(peer);
-        self.settled().then(|| HaFacts {
-            places: HaPlaces {
-                configured: Arc::clone(&self.places),
-                ..facts.places
-            },
-            transport: Some(Transport::Websocket),
-            refused: self.table.refused().iter().cloned().collect(),
-            ..facts
+        self.settled().then(|| {
+            let facts = self.config.facts(peer);
+            HaFacts {
+                places: HaPlaces {
+                    configured: Arc::clone(&self.places),
+                    ..facts.places
+                },
+                transport: Some(Transport::Websocket),
+                refused: self.table.refused().iter().cloned().collect(),
+                ..facts
+            }
         })
     }
 
@@ -383,7 +385,7 @@ impl Session {
 
     fn begin(&mut self, now: Now) {
         self.phase = Phase::Live;
-        self.heartbeat = Heartbeat::new(now.mono);
+        self.heartbeat.begin(now.mono);
         // First the event, then the question, so that RUNNING cannot slip between them. A user
         // without administrator's rights is refused the event: the question is repeated while
         // starting.

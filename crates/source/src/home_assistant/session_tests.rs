@@ -103,6 +103,20 @@ impl Talk {
     }
 }
 
+#[test]
+fn being_let_in_is_no_sign_of_life() {
+    let mut t = Talk::new(&["sensor.grid"], &[]);
+    t.now = 1.0;
+    t.login();
+    assert!(
+        !t.session.lives_at(at(1.0)),
+        "the Supervisor says it itself"
+    );
+    t.now = 2.0;
+    t.config(3, "RUNNING");
+    assert!(t.session.lives_at(at(2.0)));
+}
+
 const NO_PONG: Result<(), End> = Err(End::Lost(Unreachable::NoPong { n: 10 }));
 const GRID: &str = r#"{"a":{"sensor.grid":{"s":"1234.5","a":{"unit_of_measurement":"W"},"c":"01","lc":1795439063.0}}}"#;
 

@@ -88,30 +88,40 @@ impl ShrinkingSocket {
         }
     }
 
-    /// The next text. Pings and pongs of the WebSocket itself are passed over: they are a proxy's
-    /// as well as Home Assistant's.
+    /// The text of the next message. Pings and pongs of the WebSocket itself have none: they are a
+    /// proxy's as well as Home Assistant's.
+    pub(super) async fn next(&mut self) -> Result<Option<Utf8Bytes>, Broken> {
+        let next = match &mut self.stream {
+            Some(stream) => stream.next().await,
+            None => None,
+        };
+        let message = next
+            .ok_or(Broken::Closed)?
+            .map_err(|error| Broken::from(&error))?;
+        let length = message.len();
+        // As a server sends it, in one piece and without a mask; one in pieces has more heads, and
+        // then nothing is given back.
+        let head = match length {
+            0..=125 => 2,
+            126..=65_535 => 4,
+            _ => 10,
+        };
+        self.taken += head + length as u64;
+        self.large |= length >= LARGE;
+        match message {
+            Message::Text(text) => Ok(Some(text)),
+            Message::Close(_) => Err(Broken::Closed),
+            _ => Ok(None),
+        }
+    }
+
+    /// The next text.
     pub(super) async fn text(&mut self) -> Result<Utf8Bytes, Broken> {
-        while let Some(stream) = &mut self.stream
-            && let Some(message) = stream.next().await
-        {
-            let message = message.map_err(|error| Broken::from(&error))?;
-            let length = message.len();
-            // As a server sends it, in one piece and without a mask; one in pieces has more heads,
-            // and then nothing is given back.
-            let head = match length {
-                0..=125 => 2,
-                126..=65_535 => 4,
-                _ => 10,
-            };
-            self.taken += head + length as u64;
-            self.large |= length >= LARGE;
-            match message {
-                Message::Text(text) => return Ok(text),
-                Message::Close(_) => break,
-                _ => {}
+        loop {
+            if let Some(text) = self.next().await? {
+                return Ok(text);
             }
         }
-        Err(Broken::Closed)
     }
 
     pub(super) async fn send(&mut self, frame: String) -> Result<(), Cause> {

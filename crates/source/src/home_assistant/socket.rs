@@ -159,8 +159,10 @@ async fn carry(
             Ok(()) = channels.macs.changed() => {
                 session.set_macs(channels.macs.borrow_and_update().clone());
             }
-            text = socket.text() => match text {
-                Ok(text) => {
+            // Whatever comes, time is looked at after each message.
+            text = socket.next() => match text {
+                Ok(None) => {}
+                Ok(Some(text)) => {
                     let now = channels.clock.now();
                     end = session.hear(&text, now).err();
                     if session.lives_at(now) {
