@@ -195,12 +195,46 @@ fn salvage_reads_the_log_too() {
     fs::create_dir(left.path().join(SIDECAR_FILE)).unwrap();
     let path = left.path().join(DATABASE_FILE);
     let mut bytes = fs::read(&path).unwrap();
-    // A page that nobody needs for it: the root of the samples is found damaged, meters and state
-    // are whole.
+    // It is of a later version, so it is not opened: meters and state are whole.
     bytes[60..64].copy_from_slice(&i32::MAX.to_be_bytes());
     fs::write(&path, bytes).unwrap();
     let opened = open(left.path());
     assert!(in_memory(&opened));
     assert_eq!(opened.store.get_state("device/").as_deref(), Some(STATE));
     assert_eq!(opened.restored.meters[""].energy.net.import, 7.0);
+}
+
+#[test]
+fn a_damaged_database_is_salvaged_where_no_new_one_can_be_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).store;
+    store.put_counters("", row(7.0));
+    for i in 0..20_000 {
+        store.sample(now_s() - 20_000 + i, i as f64);
+    }
+    store.close().wait().unwrap();
+    drop(store);
+    change(
+        dir.path(),
+        "PRAGMA journal_mode = DELETE; UPDATE meta SET value = 0 WHERE key = 'clean'",
+    );
+    let path = dir.path().join(DATABASE_FILE);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1024 * 40..1024 * 60].fill(0x5a);
+    fs::write(&path, bytes).unwrap();
+    fs::remove_file(dir.path().join(SIDECAR_FILE)).unwrap();
+    fs::create_dir(dir.path().join(SIDECAR_FILE)).unwrap();
+    // Without its index SQLite cannot begin a new log.
+    fs::create_dir(dir.path().join(format!("{DATABASE_FILE}-shm"))).unwrap();
+
+    let opened = open(dir.path());
+    assert!(in_memory(&opened));
+    let restored = &opened.restored.meters[""];
+    assert_eq!(restored.mac, "02AABBCCDDEE");
+    assert_eq!(restored.energy.net.import, 7.0);
+    let set_aside = opened.store.health().set_aside;
+    let aside = files(dir.path())
+        .into_iter()
+        .find(|name| name.starts_with("virtual-shelly.db.damaged-"));
+    assert!(set_aside[0].line.to_string().contains(&aside.unwrap()));
 }

@@ -239,7 +239,7 @@ pub(super) fn open_reader(path: &Path, immutable: bool) -> rusqlite::Result<Conn
 /// is.
 ///
 /// # Errors
-/// When the folder refuses.
+/// When the folder refuses; then the database is where it was.
 pub(super) fn set_aside(
     path: &Path,
     fault: &str,
@@ -247,13 +247,15 @@ pub(super) fn set_aside(
 ) -> std::io::Result<(Unkept, PathBuf)> {
     let aside = beside(path, &format!(".damaged-{unix_s}"));
     fs::rename(path, &aside)?;
-    let (wal, shm) = (beside(path, "-wal"), beside(path, "-shm"));
-    if wal.exists() {
-        fs::rename(wal, beside(&aside, "-wal"))?;
+    let wal = beside(path, "-wal");
+    if wal.exists()
+        && let Err(error) = fs::rename(wal, beside(&aside, "-wal"))
+    {
+        fs::rename(&aside, path)?;
+        return Err(error);
     }
-    if shm.exists() {
-        fs::remove_file(shm)?;
-    }
+    // Its index is made anew: one that stays does no harm.
+    let _ = fs::remove_file(beside(path, "-shm"));
     let line = Unkept::SetAside {
         path: shown(path),
         fault: fault.into(),
