@@ -245,18 +245,15 @@ impl Consumer {
 
     fn count(&mut self, asked: &AnsweredCall<'_>, now: Now) -> Arc<str> {
         let errors = u64::from(asked.error.is_some());
-        let named = |m: &&mut Method| {
-            let name = &*m.shown.method;
-            name == asked.method || name == clip(asked.method)
-        };
-        let before = self.methods.iter_mut().find(named);
+        let name = clip(asked.method);
+        let before = self.methods.iter_mut().find(|m| *m.shown.method == *name);
         if let Some(Method { shown, pace }) = before {
             shown.calls += 1;
             shown.errors += errors;
             pace.mark(now.mono);
             return Arc::clone(&shown.method);
         }
-        let method: Arc<str> = clip(asked.method).into();
+        let method: Arc<str> = name.into();
         if self.methods.len() < METHODS {
             self.signs += 1;
             let mut pace = Pace::default();

@@ -60,13 +60,11 @@ pub enum Share {
 
 impl Share {
     /// Phases and their parts.
-    fn parts(self) -> impl Iterator<Item = (usize, f64)> {
-        let parts = match self {
-            Self::Phase(phase) => [0, 1, 2].map(|i| (i == phase).then_some(1.0)),
-            Self::House(parts) => parts.map(Some),
-        };
-        let of = |(i, part): (usize, Option<f64>)| Some((i, part?));
-        parts.into_iter().enumerate().filter_map(of)
+    fn parts(self) -> Vec<(usize, f64)> {
+        match self {
+            Self::Phase(phase) => vec![(phase, 1.0)],
+            Self::House(parts) => parts.into_iter().enumerate().collect(),
+        }
     }
 }
 

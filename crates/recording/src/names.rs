@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use config::{Inputs, MeterSettings, PowerInput};
+use config::MeterSettings;
 use vocab::{EntityId, State};
 
 /// Readers that are told apart; further ones are one. A flood of forged senders makes many.
@@ -76,18 +76,10 @@ impl Entities {
     }
 }
 
-/// The powers that are read, by what their options begin with.
-pub(super) fn powers(inputs: &Inputs) -> impl Iterator<Item = (&'static str, &PowerInput)> {
-    let [a, b, c] = &inputs.phases;
-    let all = [("total", &inputs.total), ("a", a), ("b", b), ("c", c)];
-    all.into_iter()
-        .filter_map(|(name, power)| Some((name, power.as_ref()?)))
-}
-
 /// What each entity of a meter is for.
 fn roles(meter: &MeterSettings) -> impl Iterator<Item = (String, &EntityId)> {
     let inputs = &meter.inputs;
-    let powers = powers(inputs).flat_map(|(name, power)| {
+    let powers = inputs.powers().flat_map(|(name, power)| {
         let export = (format!("{name}_power_export"), &power.export);
         [(format!("{name}_power"), &power.import), export]
     });

@@ -91,7 +91,7 @@ fn of_meter(in_force: &InForce, meter: &MeterSettings, entities: &mut Entities) 
         out.insert(format!("{name}_offset"), json!(of.offset));
         out.insert(format!("{name}_invert"), json!(of.invert));
     };
-    for (name, of) in names::powers(inputs) {
+    for (name, of) in inputs.powers() {
         power(name, of);
     }
     let phase = match inputs.total_phase {
