@@ -9,7 +9,7 @@ use crate::Fault;
 use outgoing::http_client::{body, client, why};
 
 /// What an answer may take; half of it the connection.
-const PATIENCE: Duration = Duration::from_secs(6);
+const PATIENCE: Duration = Duration::from_secs(4);
 /// Largest answer that is read.
 const MOST: usize = 512 * 1024;
 /// Who asks; nobody is to take it for a battery.
