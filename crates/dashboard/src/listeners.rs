@@ -344,5 +344,6 @@ mod tests {
         ] {
             assert_eq!(hold(&reason, who), told, "{reason}");
         }
+        assert_eq!(hold(&refused(98), || None), Hold::Taken(None));
     }
 }

@@ -198,7 +198,7 @@ pub(crate) mod tests {
         );
     }
 
-    /// They also stand within a sentence; [`Locale::sentence`] makes one begin.
+    /// They also stand within a sentence; [`Locale::begin`] makes one begin.
     #[test]
     fn reasons_begin_small_in_every_language() {
         for l in Locale::all() {
