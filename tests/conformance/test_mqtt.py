@@ -260,12 +260,11 @@ def test_what_was_said_under_another_mac_leaves(broker, listener, new_meter):
     copy = new_meter({**options, "mac": "02AABBCCDD03"}, args=["--source", "demo"])
     shutil.copytree(meter.data, copy.data, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.sock", "*lock*"))
     copy.start()
-    until(lambda: left("02aabbccdd03"), 10)
-    assert len(listener.announced()) == 2 and left("02aabbccdd01")
+    until(lambda: len(listener.announced()) == 2, 10, "both are announced")
+    assert left("02aabbccdd03") and left("02aabbccdd01")
     meter.options = {**options, "mac": "02AABBCCDD02"}
     meter.restart()
-    until(lambda: left("02aabbccdd02") and not left("02aabbccdd01"), 15, "the old one has left")
-    assert len(listener.announced()) == 2
+    until(lambda: len(listener.announced()) == 2 and left("02aabbccdd02") and not left("02aabbccdd01"), 15, "the old one has left")
 
 
 def test_a_wrong_password_is_said_and_shown_to_nobody(broker, new_meter):
