@@ -121,28 +121,26 @@ impl Following<'_> {
     /// there.
     async fn attempt(&mut self, address: &Address) -> Result<bool, Stopped> {
         let transport = self.settings.ha_transport;
-        let mut lost = None;
+        let mut broken = None;
         if transport != HaTransport::Rest {
-            lost = Some(self.over_websocket(address).await?);
-        }
-        let is_fallback =
-            transport == HaTransport::Auto && self.failed_upgrades >= UPGRADES_BEFORE_REST;
-        if is_fallback || transport == HaTransport::Rest {
-            let (settings, reporter) = (self.settings, &mut self.reporter);
-            match poll::serve(settings, address, self.cadence, reporter, is_fallback).await? {
-                Ended::Upgraded(socket) => {
-                    tracing::info!("Home Assistant's WebSocket answers again");
-                    self.upgraded = Some(*socket);
-                    return Ok(true);
-                }
-                // Where neither answers, WebSocket's reason is the one to mend.
-                Ended::Lost(poll) if poll.settled || lost.is_none() => lost = Some(poll),
-                Ended::Lost(_) => {}
+            let lost = self.over_websocket(address).await?;
+            if transport != HaTransport::Auto || self.failed_upgrades < UPGRADES_BEFORE_REST {
+                return self.pause(lost).await;
             }
+            broken = Some(lost);
         }
-        match lost {
-            Some(lost) => self.pause(lost).await,
-            None => Ok(false),
+        let (settings, reporter) = (self.settings, &mut self.reporter);
+        match poll::serve(settings, address, self.cadence, reporter, broken.is_some()).await? {
+            Ended::Upgraded(socket) => {
+                tracing::info!("Home Assistant's WebSocket answers again");
+                self.upgraded = Some(*socket);
+                Ok(true)
+            }
+            // Where neither answers, WebSocket's reason is the one to mend.
+            Ended::Lost(poll) => {
+                let lost = broken.filter(|_| !poll.settled).unwrap_or(poll);
+                self.pause(lost).await
+            }
         }
     }
 
