@@ -36,9 +36,14 @@ def on_the_wire(port, path):
 
 
 # -- waiting
+def within(seconds):
+    """When a wait is over: later, up to four times, on a machine of which each core has more than one thing to do."""
+    return time.monotonic() + seconds * min(max(os.getloadavg()[0] / os.cpu_count(), 1), 4)
+
+
 def until(condition, seconds, what=None):
     """Poll until the condition gives something true, and return that; an AssertionError after the deadline."""
-    deadline, last = time.monotonic() + seconds, None
+    deadline, last = within(seconds), None
     while True:
         try:
             last = condition()
@@ -53,7 +58,7 @@ def until(condition, seconds, what=None):
 
 async def aio_until(condition, seconds, what=None):
     """`until` for a condition that the running event loop changes."""
-    deadline, last = time.monotonic() + seconds, None
+    deadline, last = within(seconds), None
     while True:
         try:
             last = condition()
