@@ -145,7 +145,8 @@ pub(super) struct Consumer {
     pub first: Now,
     pub last: Now,
     pub answered: Option<Now>,
-    pub value: Option<f64>,
+    /// The power that it was told last, W, and when.
+    pub value: Option<(f64, Duration)>,
     pub exchanges: VecDeque<Exchange>,
     pub esp: bool,
     pub gx_id: bool,
@@ -187,11 +188,6 @@ impl Consumer {
         }
     }
 
-    /// The power that it was told last, W, and when.
-    pub(super) fn told(&self) -> Option<(f64, Duration)> {
-        Some((self.value?, self.value_pace.last?))
-    }
-
     /// Whether it asks for power faster than any battery does, now too.
     pub(super) fn is_faster_than_a_battery(&self, now: Now) -> bool {
         self.value_pace.is_faster_than_a_battery(now.mono)
@@ -220,7 +216,7 @@ impl Consumer {
             self.answered = Some(now);
         }
         if let Some(value) = asked.value {
-            self.value = Some(value);
+            self.value = Some((value, now.mono));
             self.value_pace.mark(now.mono);
         }
         match asked.phase {

@@ -100,8 +100,10 @@ pub struct ConsumerView {
     pub last_answer: Option<f64>,
     /// Seconds since then.
     pub age: Option<f64>,
-    /// Power in it, W.
+    /// Power that it was told last, W.
     pub last_value: Option<f64>,
+    /// Seconds since then: more than [`Self::age`] where it is told of no power now.
+    pub value_age: Option<f64>,
     /// Unix s.
     pub first_seen: f64,
     /// Unix s.
@@ -345,6 +347,7 @@ fn view(
     };
     let mut methods: Vec<MethodView> = c.methods.iter().map(|m| m.shown.clone()).collect();
     methods.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.method.cmp(&b.method)));
+    let since = |at| now.mono.saturating_sub(at).as_secs_f64();
     let cadence = c.cadence(now);
     let silent_since = c.silent_since(now).map(|at| at.unix);
     let unknown = methods.iter().filter(|m| !m.known);
@@ -390,10 +393,9 @@ fn view(
         frozen: c.frozen,
         cadence,
         last_answer: c.answered.map(|at| at.unix),
-        age: c
-            .answered
-            .map(|at| now.mono.saturating_sub(at.mono).as_secs_f64()),
-        last_value: c.value,
+        age: c.answered.map(|at| since(at.mono)),
+        last_value: c.value.map(|(watts, _)| watts),
+        value_age: c.value.map(|(_, at)| since(at)),
         first_seen: c.first.unix,
         last_seen: c.last.unix,
         connected: c.connections,

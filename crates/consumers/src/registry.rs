@@ -223,7 +223,7 @@ impl Consumers {
     #[must_use]
     pub fn told(&self, caller: &Caller) -> Option<(f64, Duration)> {
         let inner = self.inner();
-        inner.consumers.get(&caller.reader())?.told()
+        inner.consumers.get(&caller.reader())?.value
     }
 
     /// Notes a question for power that was left without an answer on purpose: its reader asks
@@ -292,7 +292,7 @@ impl Consumers {
         consumer.touch(caller, now);
         consumer.notified += 1;
         consumer.answered = Some(now);
-        consumer.value = value.or(consumer.value);
+        consumer.value = value.map(|value| (value, now.mono)).or(consumer.value);
         consumer.whole |= value.is_some();
         inner.tallies[caller.channel as usize].notified += 1;
         let Some(tap) = self.1.get().filter(|tap| tap.listens()) else {

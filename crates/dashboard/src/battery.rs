@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn its_state_is_said_in_words() {
         for (watts, power) in [(420.0, "420"), (-420.0, "−420")] {
-            let waits = format!("waits for {power} W that it was told 1.2 s ago");
+            let waits = format!("waits for {power} W of what it was told 1.2 s ago");
             assert_eq!(said(&battery(Some((watts, 1.2)))), waits);
         }
         let mut aside = battery(None);

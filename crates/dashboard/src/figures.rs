@@ -56,6 +56,9 @@ pub(super) struct Figures {
     pub power: String,
     pub unit: &'static str,
     pub quality: String,
+    /// Readers are told something else than what is measured, as the owner wants it.
+    #[serde(skip)]
+    pub paused: bool,
     pub phases: [PhaseFigures; 3],
 }
 
@@ -85,9 +88,23 @@ fn quality(locale: &Locale, quality: &Quality, report: Option<Report>, now: Now)
             let age = words::span(locale, age.as_secs_f64());
             locale.with(key, &[("age", &age)])
         }
+        Quality::Absent { reason, .. } if reason.pauses() => locale.say(reason),
         Quality::Held { since, reason } => because("quality_held", *since, reason),
         Quality::Absent { since, reason } => because("quality_absent", *since, reason),
         Quality::Unused => locale.t("quality_unused").to_owned(),
+    }
+}
+
+fn paused(quality: &Quality) -> bool {
+    matches!(quality, Quality::Absent { reason, .. } if reason.pauses())
+}
+
+/// A pause is no fault.
+fn state(quality: &Quality) -> &'static str {
+    if paused(quality) {
+        "held"
+    } else {
+        quality_word(quality)
     }
 }
 
@@ -123,7 +140,7 @@ fn phase(
     PhaseFigures {
         key: at.letter(),
         name: ["L1", "L2", "L3"][at.index()],
-        state: quality_word(&input.quality),
+        state: state(&input.quality),
         flow,
         word,
         power: power.value,
@@ -165,12 +182,13 @@ impl Figures {
         Self {
             ts: now.unix,
             w,
-            state: quality_word(worst),
+            state: state(worst),
             flow,
             word,
             power: power.value,
             unit: power.unit,
             quality: quality(locale, worst, snapshot.report(), now),
+            paused: paused(worst),
             phases,
         }
     }
@@ -253,5 +271,26 @@ mod tests {
         assert_eq!(spark.line.matches('M').count(), 2);
         assert_eq!(spark.line.matches('L').count(), 2);
         assert_eq!(Spark::of(&[(0, 1.0)], &[], 0, 10, 5), Spark::default());
+    }
+
+    #[test]
+    fn a_pause_is_no_fault_and_has_no_age() {
+        use vocab::reason::Input;
+
+        let absent = |reason: Reason| Quality::Absent {
+            since: Duration::ZERO,
+            reason,
+        };
+        let now = Now {
+            mono: Duration::from_secs(5),
+            unix: 0.0,
+        };
+        let said = |of: &Quality| quality(&Locale::all()[0], of, None, now);
+        let pause = absent(Input::Paused.into());
+        assert_eq!(state(&pause), "held");
+        assert!(said(&pause).starts_with("paused: "), "{}", said(&pause));
+        let none = absent(Input::NoPower.into());
+        assert_eq!(state(&none), "absent");
+        assert!(said(&none).starts_with("no reading for 5"));
     }
 }

@@ -30,7 +30,9 @@ impl Locale {
         let said = |arg: &KeptArg| match arg {
             KeptArg::Text(text) => text.clone(),
             KeptArg::Word(key) => self.t(key).to_owned(),
-            KeptArg::Count(n) => words::number(self, *n as f64, 0),
+            KeptArg::Count(n) => words::count(self, *n),
+            KeptArg::Span(ms) => words::span(self, *ms as f64 / 1000.0),
+            KeptArg::Amount(value, unit) => words::amount(self, *value as f64 / 1000.0, unit),
             KeptArg::Reason(why) => self.kept(why),
         };
         let args = why.args.iter();

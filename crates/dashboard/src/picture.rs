@@ -1,7 +1,7 @@
 //! The picture on top of Now: where the value comes from, the meter, who reads it; and the sentence
 //! that judges all of it.
 
-use super::{context::Context, figures::Figures, locale::Locale, reader};
+use super::{context::Context, figures::Figures, locale::Locale, reader, words};
 use consumers::overview::Role;
 use meter::{EntityReport, direction::SignVerdict};
 
@@ -81,8 +81,9 @@ impl Reading {
         let seen = all.into_iter().zip(&overview.consumers);
         let seen = seen.map(|(reader, view)| Seen {
             time: view
-                .age
-                .map_or_else(String::new, |age| super::words::span(l, age)),
+                .value_age
+                .or(view.age)
+                .map_or_else(String::new, |age| words::span(l, age)),
             word: reader.word.trim_end_matches('.').to_owned(),
             viewer: view.role == Role::Viewer,
             first_seen: view.first_seen,
@@ -127,6 +128,9 @@ impl Reading {
 
 /// The worst comes first; where nothing is wrong, who read what and when.
 fn verdict(l: &Locale, figures: &Figures, seen: &[Seen]) -> (&'static str, String) {
+    if figures.paused {
+        return ("held", format!("{}.", words::capitalised(&figures.quality)));
+    }
     if figures.w.is_none() {
         return (
             "absent",
@@ -248,6 +252,14 @@ mod tests {
         assert!(looks.state == "none" && looks.verdict.contains("Only Home Assistant looks"));
         let held = said(at, "held", vec![battery()]);
         assert!(held.state == "held" && held.verdict.starts_with("The last value"));
+        let paused = Figures {
+            paused: true,
+            quality: "paused: readers are told nothing".to_owned(),
+            ..Figures::default()
+        };
+        let paused = Reading::judged(&Locale::all()[0], &paused, vec![battery()]);
+        let verdict = "Paused: readers are told nothing.";
+        assert_eq!((paused.state, &*paused.verdict), ("held", verdict));
         let none = said(None, "absent", vec![battery()]);
         assert!(none.state == "absent" && none.verdict.contains("sensor.x is unavailable"));
         // Who only looks, and who is silent, come after the others, whoever spoke last.

@@ -66,18 +66,22 @@ fn rhythm(l: &Locale, cadence: Option<f64>, notified: bool, silent: bool) -> Str
     }
 }
 
-/// `known`: what is kept of it over a restart.
+/// `known`: what is kept of it over a restart; `served`: whether there is a value for readers now.
 fn reader(
     times: &Times,
     c: &ConsumerView,
     battery: Option<&Battery>,
     known: Option<&Known>,
+    served: bool,
 ) -> Reader {
     let l = times.l;
     let cadence = rhythm(l, c.cadence, c.notified > 0, c.silent_since.is_some());
     let gone = c.silent_since.is_some() && c.connected == 0;
     // Who only looks, or came by once, is missed by nobody.
     let missed = c.role == Role::Reader && (c.cadence.is_some() || c.notified > 0);
+    // It has asked since it was told a value, which a pause may go on with.
+    let heard = times.now - c.last_seen;
+    let untold = c.value_age.is_some_and(|age| age > heard + 1.0);
     let (state, key) = if gone && !missed {
         ("none", "reader_gone")
     } else if gone {
@@ -88,6 +92,8 @@ fn reader(
         ("held", "reader_unknown")
     } else if c.last_error.is_some() && c.last_answer.is_none() {
         ("held", "reader_errors")
+    } else if !served && untold {
+        ("held", "reader_no_value")
     } else {
         ("live", "reader_ok")
     };
@@ -151,7 +157,8 @@ fn reader(
             .last_value
             .map_or_else(String::new, |w| words::signed_watts(l, w)),
         age: c
-            .age
+            .value_age
+            .or(c.age)
             .map_or_else(String::new, |s| words::timed(l, "ago", s)),
         state,
         word,
@@ -180,12 +187,13 @@ pub(super) fn list(
     // The set-up's own look at what is served is nobody's reading.
     seen.consumers
         .retain(|c| c.agent.as_deref() != Some(OWN_AGENT));
+    let served = endpoint.view().snapshot.totals.is_some();
     let one = |c: &ConsumerView| {
         let ip = c.ip.to_string();
         let key = (&*endpoint.meter, &*ip, c.channel.name());
         let known = watched.readers.iter().find(|known| known.key() == key);
         let battery = Battery::of(endpoint, c, now);
-        reader(&times, c, battery.as_ref(), known)
+        reader(&times, c, battery.as_ref(), known, served)
     };
     (seen.consumers.iter().map(one).collect(), seen)
 }

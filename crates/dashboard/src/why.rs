@@ -26,7 +26,9 @@ impl Locale {
         let said = |arg| match arg {
             Arg::Text(text) => text,
             Arg::Word(key) => self.t(key).to_owned(),
-            Arg::Count(n) => words::number(self, n as f64, 0),
+            Arg::Count(n) => words::count(self, n),
+            Arg::Span(seconds) => words::span(self, seconds),
+            Arg::Amount(value, unit) => words::amount(self, value, unit),
             Arg::Reason(why) => self.say(why),
         };
         let args = why.args().into_iter();
@@ -59,7 +61,10 @@ pub(crate) mod tests {
     use super::*;
     use vocab::{
         EntityId,
-        reason::{Cause, Failure, LeftOut, Reason, Unkept, Unreachable},
+        reason::{
+            Cause, Failure, KeptReason, LeftOut, Quantity, Reason, Span, Unkept, Unreachable,
+            Unusable,
+        },
     };
 
     /// A reason of another crate is said in every language by a text of its own, but for the `bare`
@@ -77,8 +82,9 @@ pub(crate) mod tests {
                 l.code
             );
         }
-        // What others said is shortened on pages.
-        let others = why.args().iter().any(|(_, a)| matches!(a, Arg::Reason(_)));
+        // What others said is shortened on pages, and figures are written as the language does.
+        let other = |arg: &Arg| matches!(arg, Arg::Reason(_) | Arg::Span(_) | Arg::Amount(..));
+        let others = why.args().iter().any(|(_, arg)| other(arg));
         assert!(others || english.say(why) == why.to_string(), "{key}");
     }
 
@@ -196,6 +202,28 @@ pub(crate) mod tests {
                 "die Netzleistung der Energie-Einstellungen wird nicht übernommen, wegen sensor.own: das ist ein Sensor dieses Zählers selbst",
             ]
         );
+    }
+
+    #[test]
+    fn figures_in_a_reason_are_written_as_the_language_does() {
+        let id = EntityId::from_static("sensor.grid");
+        let quiet = Unusable::Quiet {
+            time: Span(6.5),
+            usual: Span(1.0),
+            most: Span(90.0),
+        };
+        let far = Unusable::implausible(Quantity::Power, 2_000_000.5);
+        for (why, told) in [
+            (quiet, ["seit 6,5 s", "alle 1,0 s", "innerhalb von 90 s"]),
+            (far, ["sagt 2.000.000,5 W", "sensor.grid", "1 MW"]),
+        ] {
+            let why = Reason::entity(&id, why);
+            let kept = locale("de").kept(&KeptReason::of(&why));
+            for text in [locale("de").say(&why), kept] {
+                let text = text.replace('\u{202f}', " ");
+                assert!(told.iter().all(|told| text.contains(told)), "{text}");
+            }
+        }
     }
 
     /// They also stand within a sentence; [`Locale::begin`] makes one begin.

@@ -95,6 +95,13 @@ pub fn count(locale: &Locale, n: u64) -> String {
     number(locale, n as f64, 0)
 }
 
+/// A number with its unit, a decimal only where it says something.
+#[must_use]
+pub fn amount(locale: &Locale, value: f64, unit: &str) -> String {
+    let decimals = usize::from((value - value.round()).abs() >= 0.05);
+    format!("{}\u{202f}{unit}", number(locale, value, decimals))
+}
+
 /// A power without its sign: the words say where it flows.
 #[must_use]
 pub fn watts(locale: &Locale, w: f64) -> Figure {

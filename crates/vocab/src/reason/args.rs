@@ -18,6 +18,10 @@ pub enum Arg<'a> {
     Word(&'static str),
     /// How many.
     Count(u64),
+    /// How long, s.
+    Span(f64),
+    /// How much, and its unit.
+    Amount(f64, &'static str),
     /// A reason within the reason.
     Reason(&'a dyn Explain),
 }
@@ -51,15 +55,42 @@ texts! {
     &'static str = "sensor.x",
     u16 = 404,
     u32 = 7,
-    u64 = 12,
     i64 = -105,
     f64 = 2e6,
     usize = 32,
     IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
     Quoted = Quoted("°C".into()),
-    Span = Span(1500.0),
     Units = Units(Quantity::Energy),
-    Watts = Watts::of(Quantity::Power, 2e6),
+}
+
+impl Value for Span {
+    fn arg(&self) -> Arg<'_> {
+        Arg::Span(self.0)
+    }
+
+    fn sample() -> Self {
+        Self(1500.0)
+    }
+}
+
+impl Value for Watts {
+    fn arg(&self) -> Arg<'_> {
+        Arg::Amount(self.value, self.unit)
+    }
+
+    fn sample() -> Self {
+        Self::of(Quantity::Power, 2e6)
+    }
+}
+
+impl Value for u64 {
+    fn arg(&self) -> Arg<'_> {
+        Arg::Count(*self)
+    }
+
+    fn sample() -> Self {
+        12
+    }
 }
 
 impl Value for Quantity {
@@ -182,7 +213,7 @@ impl fmt::Display for Watts {
     }
 }
 
-/// Seconds for people, the same in every language: `2 s`, `25 min`, `3.5 h`, `4 d`.
+/// Seconds for people: `2 s`, `25 min`, `3.5 h`, `4 d`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Span(pub f64);
 

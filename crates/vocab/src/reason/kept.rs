@@ -31,6 +31,10 @@ pub enum KeptArg {
     Word(String),
     /// How many.
     Count(u64),
+    /// How long, ms.
+    Span(u64),
+    /// How much, in thousandths, and its unit.
+    Amount(i64, String),
     /// A reason within the reason.
     Reason(Box<KeptReason>),
 }
@@ -50,6 +54,8 @@ impl KeptReason {
             Arg::Text(text) => KeptArg::Text(clipped(text)),
             Arg::Word(key) => KeptArg::Word(key.to_owned()),
             Arg::Count(n) => KeptArg::Count(n),
+            Arg::Span(seconds) => KeptArg::Span((seconds * 1000.0) as u64),
+            Arg::Amount(value, unit) => KeptArg::Amount((value * 1000.0) as i64, unit.to_owned()),
             Arg::Reason(why) => KeptArg::Reason(Box::new(Self::of(why))),
         };
         Self {
