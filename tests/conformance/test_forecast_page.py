@@ -121,7 +121,7 @@ def test_hover_says_forecast_in_words(house, visit):
     over.scroll_into_view_if_needed()
     over.hover(position={"x": box["width"] * 0.9, "y": 40})
     said = page.locator("[data-horizon=day] figure:has([data-plot=ahead]) [data-hover]").inner_text()
-    assert "Forecast: " in said and "the grid · " in said and re.search(r"8 of 10 values between .* and ", said), said
+    assert "Forecast: " in said and "the grid · " in said and re.search(r"probably .* to ", said), said
     over.hover(position={"x": box["width"] * 0.1, "y": 40})
     said = page.locator("[data-horizon=day] figure:has([data-plot=ahead]) [data-hover]").inner_text()
     assert "Forecast" not in said and "the grid" in said, said

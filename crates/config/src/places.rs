@@ -151,7 +151,8 @@ pub fn read_options(places: &Places) -> Option<OptionsFile> {
     let contents = match read {
         Ok(size) if size as u64 > OPTIONS_MAX => Err(Wrong::TooLarge { n: OPTIONS_MAX }.into()),
         Ok(_) => Ok(text),
-        Err(error) if error.kind() == ErrorKind::NotFound && !places.options_named => return None,
+        // In a data folder that is none there is no file either; the store says what is wrong there.
+        Err(error) if !places.options_named && is_missing(error.kind()) => return None,
         Err(error) => Err(Wrong::CannotBeRead {
             error: error.into(),
         }
@@ -161,6 +162,10 @@ pub fn read_options(places: &Places) -> Option<OptionsFile> {
         path: places.options.clone(),
         contents,
     })
+}
+
+fn is_missing(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 #[cfg(test)]
@@ -173,6 +178,20 @@ mod tests {
             .iter()
             .map(|(k, v)| ((*k).into(), (*v).into()))
             .collect()
+    }
+
+    #[test]
+    fn no_options_are_in_a_data_folder_that_is_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut places = Places {
+            data_dir: file.path().to_owned(),
+            data_named: true,
+            options: file.path().join("options.json"),
+            options_named: false,
+        };
+        assert!(read_options(&places).is_none());
+        places.options_named = true;
+        assert!(read_options(&places).unwrap().contents.is_err());
     }
 
     fn dir(args: &[(&str, &str)], env: &[(&str, &str)], app: bool, data: bool) -> PathBuf {

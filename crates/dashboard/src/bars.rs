@@ -4,7 +4,7 @@ use jiff::civil::Date;
 
 use super::{
     locale::Locale,
-    sums::{Sum, Sums},
+    sums::{Sum, Sums, begun},
     words::{self, Figure},
 };
 use source::prices::Told;
@@ -186,7 +186,8 @@ fn bars(l: &Locale, all: &[(Date, Sum)], prices: &Told, naming: &Naming<'_>) -> 
             .any(|(_, sum)| sum.money.priced + sum.money.paid > 0.0),
         top: words::kwh(l, up).to_string(),
         bottom: words::kwh(l, down).to_string(),
-        rows: all.iter().rev().map(row).collect(),
+        // Nothing is said of days before there was a meter.
+        rows: all[begun(all)..].iter().rev().map(row).collect(),
     }
 }
 
@@ -269,6 +270,11 @@ mod tests {
         assert!(!drawn[1].empty && drawn[0].empty, "zeros are no drawing");
         let drawn = charts(l, &some(&[(0.0, 0.0)], &[]), &Told::default());
         assert_eq!(drawn.len(), 1, "no months, no chart of them");
+        assert!(some(&[(0.0, 0.0), (5.0, 0.0)], &[]).yesterday().is_none());
+        let sums = some(&[(0.0, 0.0), (5.0, 0.0), (0.0, 0.0)], &[]);
+        let drawn = &charts(l, &sums, &Told::default())[0];
+        assert_eq!((drawn.bars.len(), drawn.rows.len()), (3, 2));
+        assert_eq!(sums.yesterday().map(|sum| sum.net.import), Some(5.0));
     }
 
     #[test]

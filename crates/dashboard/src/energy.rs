@@ -155,7 +155,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
     let card = |key, sum| Both::new(l, l.t(key), sum, &prices);
     let cards = vec![
         card("today", sums.map(|sums| sums.days_ago(0))),
-        card("yesterday", sums.map(|sums| sums.days_ago(1))),
+        card("yesterday", sums.and_then(Sums::yesterday)),
         card("this_month", sums.map(Sums::this_month)),
     ];
     let known = cards.iter().any(|c| c.cost.is_some() || c.income.is_some());

@@ -105,6 +105,12 @@ fn spans_of<'a>(
     dates.iter().copied().zip(sums)
 }
 
+/// Which is the first with something counted; the last where nothing is.
+pub(super) fn begun(all: &[(Date, Sum)]) -> usize {
+    let first = all.iter().position(|(_, sum)| *sum != Sum::default());
+    first.unwrap_or(all.len().saturating_sub(1))
+}
+
 impl Sums {
     /// From the store's energy between the calendar's borders.
     pub(super) fn new(calendar: &Calendar, days: &[EnergySpan], months: &[EnergySpan]) -> Self {
@@ -123,6 +129,11 @@ impl Sums {
     pub fn days_ago(&self, n: usize) -> Sum {
         let day = self.days.iter().nth_back(n);
         day.map(|(_, sum)| *sum).unwrap_or_default()
+    }
+
+    /// Energy of yesterday; `None` before there is a day with records.
+    pub(super) fn yesterday(&self) -> Option<Sum> {
+        (begun(&self.days) + 1 < self.days.len()).then(|| self.days_ago(1))
     }
 
     /// Energy of this month.
