@@ -4,7 +4,6 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -37,8 +36,8 @@ pub struct Reservation {
     pub hosts: Hosts,
 }
 
-/// What a listener may do about a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a listener may do about a port; of several the last one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Claim {
     /// It is free for it, as far as is known.
     None,
@@ -80,46 +79,31 @@ impl Reservation {
 }
 
 /// All reservations; every listener asks before it binds and goes when one comes.
-#[derive(Clone, Debug)]
-pub struct PortGuard(watch::Sender<Arc<[Reservation]>>);
-
-impl Default for PortGuard {
-    fn default() -> Self {
-        Self(watch::Sender::new(Arc::from([])))
-    }
-}
+#[derive(Clone, Debug, Default)]
+pub struct PortGuard(watch::Sender<Vec<Reservation>>);
 
 impl PortGuard {
     /// These are Home Assistant's from now on, and no others.
     pub fn set(&self, reservations: Vec<Reservation>) {
         self.0.send_if_modified(|old| {
-            let changed = **old != *reservations;
-            if changed {
-                *old = reservations.into();
-            }
+            let changed = *old != reservations;
+            *old = reservations;
             changed
         });
     }
 
     /// All of them.
     #[must_use]
-    pub fn all(&self) -> Arc<[Reservation]> {
-        Arc::clone(&self.0.borrow())
+    pub fn all(&self) -> Vec<Reservation> {
+        self.0.borrow().clone()
     }
 
     /// What this listener may do.
     #[must_use]
     pub fn claim(&self, wanted: &ListenerSpec) -> Claim {
-        let claims = self
-            .0
-            .borrow()
-            .iter()
-            .map(|r| r.claim(wanted.bind, wanted.port))
-            .collect::<Vec<_>>();
-        [Claim::Taken, Claim::Beside]
-            .into_iter()
-            .find(|claim| claims.contains(claim))
-            .unwrap_or(Claim::None)
+        let all = self.0.borrow();
+        let claims = all.iter().map(|r| r.claim(wanted.bind, wanted.port));
+        claims.max().unwrap_or(Claim::None)
     }
 
     /// Ends once the port of this listener is known to be Home Assistant's.
