@@ -11,10 +11,8 @@ mod kept;
 mod turn;
 
 use std::{
-    future::Future,
     net::{IpAddr, SocketAddr},
     ops::Deref,
-    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -22,6 +20,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use self::{
@@ -45,7 +44,7 @@ use vocab::Clock;
 /// took effect.
 pub trait Hub: Send + Sync {
     /// Carries out `effects` in order.
-    fn apply(&self, effects: Vec<Effect>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn apply(&self, effects: Vec<Effect>) -> BoxFuture<'_, ()>;
 }
 
 /// What all channels of one meter share. Cheap to clone behind an `Arc`.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::Either;
+use futures_util::future::{BoxFuture, Either};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -156,7 +156,7 @@ impl Service for Master {
     type Response = Option<Response>;
     type Exception = ExceptionCode;
     /// Reads are answered at once; only a write waits for its effect.
-    type Future = Either<Ready<Reply>, Pin<Box<dyn Future<Output = Reply> + Send>>>;
+    type Future = Either<Ready<Reply>, BoxFuture<'static, Reply>>;
 
     fn call(&self, request: Self::Request) -> Self::Future {
         let (endpoint, caller) = (&self.present.endpoint, &self.present.caller);

@@ -8,17 +8,15 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -115,8 +113,6 @@ fn long_enough(reply: Bytes) -> Bytes {
     longer.freeze()
 }
 
-type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// Answers on one bound socket until cancelled; `out` sends in its place where it cannot.
 pub async fn serve(
     socket: Arc<PacketSocket>,
@@ -136,7 +132,7 @@ pub async fn serve(
         held: AtomicUsize::new(0),
     };
     let port = Arc::new(port);
-    let mut under_way: FuturesUnordered<Answering> = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     let mut complained = false;
     loop {
         tokio::select! {
@@ -146,8 +142,9 @@ pub async fn serve(
                 Ok(datagram) => {
                     let bytes = Bytes::copy_from_slice(&buffer[..datagram.len]);
                     let port = Arc::clone(&port);
-                    let mut answering: Answering = Box::pin(async move { port.answer(datagram, bytes).await });
-                    if std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await.is_pending() {
+                    let mut answering = async move { port.answer(datagram, bytes).await }.boxed();
+                    // What waits is looked at anew among those under way.
+                    if (&mut answering).now_or_never().is_none() {
                         under_way.push(answering);
                     }
                 }

@@ -7,18 +7,18 @@
 //! can take one: a reader that is slow misses old powers and delays nobody, and no queue grows.
 
 use std::{
-    future::Future,
     pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, Sink, SinkExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered,
+};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, Sleep, sleep_until},
@@ -205,8 +205,6 @@ impl Ended {
     }
 }
 
-type Answering<'a> = Pin<Box<dyn Future<Output = Spoken> + Send + 'a>>;
-
 /// Who gets notifications on this socket, and as what.
 #[derive(Debug, PartialEq, Eq)]
 enum Audience {
@@ -248,7 +246,7 @@ struct Listening {
     src: Option<Arc<str>>,
     /// The total that the newest note tells, W.
     value: Option<f64>,
-    news: Pin<Box<dyn Future<Output = News> + Send>>,
+    news: BoxFuture<'static, News>,
     wake: Pin<Box<Sleep>>,
 }
 
@@ -369,7 +367,7 @@ where
         };
         let held = AtomicUsize::new(0);
         let held = &held;
-        let mut under_way: FuturesUnordered<Answering<'_>> = FuturesUnordered::new();
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Spoken>> = FuturesUnordered::new();
         let mut heard = Instant::now();
         let mut pinged = heard;
         let mut told_to_close = pin!(self.close.cancelled());
@@ -394,21 +392,22 @@ where
                         continue;
                     }
                     let credentials = Credentials::of_frames(rules.ask_password);
-                    let mut answering: Answering<'_> = Box::pin(async move {
+                    let mut answering = async move {
                         let manner = Manner::http(ground.channels.strict_minimal_payload);
                         let terms = Terms { credentials, foreign: rules.foreign, manner, held: Some(held), ..Terms::on(&ground) };
                         endpoint.frames(caller, &payload, terms).await
-                    });
+                    }
+                    .boxed();
                     // Nearly every answer is there at once; only those that read records or take
-                    // effect are waited for beside others.
-                    match std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
-                        Poll::Ready(spoken) => {
+                    // effect are waited for beside others, and looked at anew there.
+                    match (&mut answering).now_or_never() {
+                        Some(spoken) => {
                             if spoken.accepted() {
                                 passive_at = None;
                             }
                             self.answer(spoken).await?;
                         }
-                        Poll::Pending => {
+                        None => {
                             passive_at = None;
                             under_way.push(answering);
                         }
