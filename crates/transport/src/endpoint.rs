@@ -12,16 +12,16 @@ mod turn;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    ops::Deref,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use self::{
     call::{Call, Executed},
@@ -39,6 +39,9 @@ use device::{
 };
 use meter::{PhaseInput, Quality, records::Records};
 use vocab::Clock;
+
+/// A wake-up that is due at once is taken this late, so that no clock can make anybody spin.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// Carries out what a call asks for beyond its answer. `app` implements it; the future ends when it
 /// took effect.
@@ -525,6 +528,12 @@ impl Endpoint {
         }
     }
 
+    /// When to wake up for what is due at `mono`.
+    pub(super) fn wake_at(&self, mono: Duration) -> Instant {
+        let rest = mono.saturating_sub(self.clock.now().mono);
+        Instant::now() + rest.max(SHORTEST_WAIT)
+    }
+
     /// What the device sees on this ground now, with this view.
     pub(super) fn context(
         &self,
@@ -561,23 +570,20 @@ pub(super) fn connected_caller(channel: Channel, peer: SocketAddr, local: Socket
 }
 
 /// Notes a connection as open from the beginning to the end of its life, however it ends.
-pub(super) struct Present<E, C>
-where
-    E: Deref<Target = Endpoint>,
-    C: Deref<Target = Caller>,
-{
-    pub(super) endpoint: E,
-    pub(super) caller: C,
+pub(super) struct Present {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) caller: Caller,
 }
 
-impl<E: Deref<Target = Endpoint>, C: Deref<Target = Caller>> Present<E, C> {
-    pub(super) fn new(endpoint: E, caller: C) -> Self {
+impl Present {
+    pub(super) fn new(endpoint: &Arc<Endpoint>, caller: Caller) -> Self {
         endpoint.consumers.connected(&caller, endpoint.clock.now());
+        let endpoint = Arc::clone(endpoint);
         Self { endpoint, caller }
     }
 }
 
-impl<E: Deref<Target = Endpoint>, C: Deref<Target = Caller>> Drop for Present<E, C> {
+impl Drop for Present {
     fn drop(&mut self) {
         let now = self.endpoint.clock.now();
         self.endpoint.consumers.disconnected(&self.caller, now);

@@ -137,7 +137,7 @@ fn accept(
         place,
     };
     let master = Master {
-        present: Present::new(Arc::clone(endpoint), Arc::new(caller)),
+        present: Present::new(endpoint, caller),
         rate: Arc::clone(rate),
     };
     Ok((master, guarded))
@@ -145,7 +145,7 @@ fn accept(
 
 /// One connection's service.
 struct Master {
-    present: Present<Arc<Endpoint>, Arc<Caller>>,
+    present: Present,
     rate: Arc<Rate>,
 }
 
@@ -201,7 +201,7 @@ impl Service for Master {
                 return refused(ExceptionCode::IllegalFunction);
             }
         };
-        let (endpoint, caller) = (Arc::clone(endpoint), Arc::clone(caller));
+        let (endpoint, caller) = (Arc::clone(endpoint), caller.clone());
         Either::Right(Box::pin(async move {
             let done = endpoint
                 .write_registers(&ground, &caller, function, address, &words)

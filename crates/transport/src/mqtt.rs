@@ -36,8 +36,6 @@ use device::{
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// A connection that lived so long is dialled again at once.
 const STEADY: Duration = Duration::from_secs(30);
-/// A wake-up that is due at once is taken this late.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// Longest `src` that is answered: it becomes a topic.
 const LONGEST_SRC: usize = 255;
 /// Commands to every device at the broker.
@@ -184,12 +182,17 @@ struct Session<'a> {
     out: Publisher,
     prefix: String,
     config: &'a MqttConfig,
-    endpoint: &'a Endpoint,
+    endpoint: &'a Arc<Endpoint>,
     caller: Caller,
 }
 
 impl<'a> Session<'a> {
-    fn new(link: Link, prefix: String, config: &'a MqttConfig, endpoint: &'a Endpoint) -> Self {
+    fn new(
+        link: Link,
+        prefix: String,
+        config: &'a MqttConfig,
+        endpoint: &'a Arc<Endpoint>,
+    ) -> Self {
         let caller = connected_caller(Channel::Mqtt, link.peer, link.local);
         Self {
             out: link.publisher(),
@@ -207,8 +210,8 @@ impl<'a> Session<'a> {
 
     /// Runs until the connection ends, and says why; none if we ended it.
     async fn run(mut self, cancel: &CancellationToken) -> Option<Closed> {
-        let (endpoint, caller) = (self.endpoint, self.caller.clone());
-        let _present = Present::new(endpoint, &caller);
+        let endpoint = self.endpoint;
+        let _present = Present::new(endpoint, self.caller.clone());
         endpoint.mqtt_up.store(true, Ordering::Relaxed);
         let why = tokio::select! {
             () = cancel.cancelled() => None,
@@ -251,17 +254,14 @@ impl<'a> Session<'a> {
             self.statuses(|_| true).await?;
         }
         loop {
-            let rest = notifier
-                .wake()
-                .saturating_sub(self.endpoint.clock.now().mono)
-                .max(SHORTEST_WAIT);
+            let wake = self.endpoint.wake_at(notifier.wake());
             tokio::select! {
                 message = self.link.next() => match message {
                     Ok(message) => self.heard(&message).await?,
                     Err(why) => return Ok(why),
                 },
                 Ok(()) = grounds.changed() => self.tell(&mut notifier).await?,
-                () = sleep_until(Instant::now() + rest) => self.tell(&mut notifier).await?,
+                () = sleep_until(wake) => self.tell(&mut notifier).await?,
             }
         }
     }

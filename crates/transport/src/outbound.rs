@@ -263,7 +263,7 @@ async fn keep_up(
 /// Talks on one connection; `ws.connected` says so meanwhile.
 async fn speak(
     socket: Socket,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     caller: &Caller,
     memory: &dyn Memory,
     shown: &str,

@@ -63,9 +63,6 @@ const GONE_AFTER: Duration = Duration::from_secs(110);
 /// What a client whose message was too long has to take our close frame in.
 const TO_READ_THE_CLOSE: Duration = Duration::from_millis(300);
 
-/// A wake-up that is due at once is taken this late, so that no clock can make a socket spin.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
-
 /// When notifications begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Opening {
@@ -291,12 +288,8 @@ impl Listening {
         self.value = view.totals.map(|t| t.act_power.get());
         let context = endpoint.context(&ground, caller.local, view, self.manner);
         let notes = self.notifier.poll(&ground.device, &context, &policy);
-        let rest = self
-            .notifier
-            .wake()
-            .saturating_sub(endpoint.clock.now().mono)
-            .max(SHORTEST_WAIT);
-        self.wake.as_mut().reset(Instant::now() + rest);
+        let wake = endpoint.wake_at(self.notifier.wake());
+        self.wake.as_mut().reset(wake);
         notes
     }
 }
@@ -314,7 +307,7 @@ struct Conversation<'a, S> {
 /// Talks on `socket` until one side ends it. Ends cleanly with code 1001 when `close` is cancelled.
 pub async fn converse<S, M, E>(
     socket: S,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     caller: &Caller,
     rules: &Rules,
     close: &CancellationToken,
@@ -324,7 +317,7 @@ where
     M: Message + Send,
     E: Failure + Send,
 {
-    let _present = Present::new(endpoint, caller);
+    let _present = Present::new(endpoint, caller.clone());
     let mut conversation = Conversation {
         socket,
         endpoint,
