@@ -7,6 +7,7 @@
 //! can take one: a reader that is slow misses old powers and delays nobody, and no queue grows.
 
 use std::{
+    error::Error,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -23,7 +24,7 @@ use tokio::{
     sync::{Notify, watch},
     time::{Instant, Sleep, sleep_until},
 };
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::{self, error::CapacityError};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -132,7 +133,7 @@ impl Message for axum::extract::ws::Message {
     }
 }
 
-impl Message for tokio_tungstenite::tungstenite::Message {
+impl Message for tungstenite::Message {
     fn from_text(text: Bytes) -> Self {
         text.try_into().map_or_else(|_| Self::ping(), Self::Text)
     }
@@ -142,7 +143,7 @@ impl Message for tokio_tungstenite::tungstenite::Message {
     }
 
     fn close(code: u16, reason: &'static str) -> Self {
-        Self::Close(Some(tokio_tungstenite::tungstenite::protocol::CloseFrame {
+        Self::Close(Some(tungstenite::protocol::CloseFrame {
             code: code.into(),
             reason: reason.into(),
         }))
@@ -157,23 +158,14 @@ impl Message for tokio_tungstenite::tungstenite::Message {
     }
 }
 
-/// Why a socket of the library gives nothing more.
-pub trait Failure {
-    /// A message or frame was longer than [`MAX_MESSAGE`].
-    fn too_long(&self) -> bool;
-}
-
-impl Failure for tokio_tungstenite::tungstenite::Error {
-    fn too_long(&self) -> bool {
-        matches!(self, Self::Capacity(CapacityError::MessageTooLong { .. }))
-    }
-}
-
-impl Failure for axum::Error {
-    fn too_long(&self) -> bool {
-        let inner = std::error::Error::source(self)
-            .and_then(|e| e.downcast_ref::<tokio_tungstenite::tungstenite::Error>());
-        inner.is_some_and(Failure::too_long)
+/// Why a socket gives nothing more. The library's error is what axum's comes from.
+fn ended_by(error: &(dyn Error + 'static)) -> Ended {
+    let failed = error
+        .downcast_ref()
+        .or_else(|| error.source()?.downcast_ref());
+    match failed {
+        Some(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. })) => Ended::TooLong,
+        _ => Ended::ByPeer,
     }
 }
 
@@ -202,26 +194,6 @@ impl Ended {
     }
 }
 
-/// Who gets notifications on this socket, and as what.
-#[derive(Debug, PartialEq, Eq)]
-enum Audience {
-    /// Nobody yet.
-    Nobody,
-    /// A listener that has not spoken, or one that is pushed to from the start.
-    Pushed(Option<Arc<str>>),
-    /// A client that gave its `src`: bound once.
-    Bound(Arc<str>),
-}
-
-impl Audience {
-    fn dst(&self) -> Option<&str> {
-        match self {
-            Self::Bound(dst) | Self::Pushed(Some(dst)) => Some(dst),
-            Self::Pushed(None) | Self::Nobody => None,
-        }
-    }
-}
-
 /// Where it is seen that there is something new.
 type News = watch::Receiver<Arc<Ground>>;
 
@@ -234,13 +206,17 @@ async fn news(mut grounds: News) -> News {
     grounds
 }
 
-/// What tells one socket when to notify. Its futures live on between the requests of the socket:
-/// taking a place in a queue of waiters anew for each of them costs more than answering it.
+/// Who is notified on one socket, and what tells when. Its futures live on between the requests of
+/// the socket: taking a place in a queue of waiters anew for each of them costs more than answering
+/// it.
 struct Listening {
     notifier: Notifier,
     manner: Manner,
-    /// `src` of who is notified.
+    /// `src` of who is notified, once it gave one: it is bound to that. Without, it is a listener
+    /// that has not spoken, or one that is pushed to from the start.
     src: Option<Arc<str>>,
+    /// `dst` of what goes to one without `src`.
+    dst: Option<Arc<str>>,
     /// The total that the newest note tells, W.
     value: Option<f64>,
     news: BoxFuture<'static, News>,
@@ -248,16 +224,23 @@ struct Listening {
 }
 
 impl Listening {
-    fn new(kind: Kind, endpoint: &Endpoint, caller: &Caller, src: Option<&str>) -> Self {
+    fn new(
+        kind: Kind,
+        endpoint: &Endpoint,
+        caller: &Caller,
+        src: Option<Arc<str>>,
+        dst: Option<Arc<str>>,
+    ) -> Self {
         let mut grounds = endpoint.watch();
         let ground = Arc::clone(&grounds.borrow_and_update());
         let view = endpoint.scaled(&ground, caller, None);
-        let manner = endpoint.manner(&ground, Manner::default(), caller, src, None);
+        let manner = endpoint.manner(&ground, Manner::default(), caller, src.as_deref(), None);
         let context = endpoint.context(&ground, caller.local, view, manner);
         Self {
             notifier: Notifier::new(kind, &context),
             manner,
-            src: src.map(Arc::from),
+            src,
+            dst,
             value: None,
             news: Box::pin(news(grounds)),
             wake: Box::pin(sleep_until(Instant::now())),
@@ -300,7 +283,6 @@ struct Conversation<'a, S> {
     caller: &'a Caller,
     rules: &'a Rules,
     close: &'a CancellationToken,
-    audience: Audience,
     listening: Option<Listening>,
 }
 
@@ -315,7 +297,7 @@ pub async fn converse<S, M, E>(
 where
     S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
     M: Message + Send,
-    E: Failure + Send,
+    E: Error + Send + 'static,
 {
     let _present = Present::new(endpoint, caller.clone());
     let mut conversation = Conversation {
@@ -324,7 +306,6 @@ where
         caller,
         rules,
         close,
-        audience: Audience::Nobody,
         listening: None,
     };
     let ended = match conversation.run().await {
@@ -346,7 +327,7 @@ impl<S, M, E> Conversation<'_, S>
 where
     S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
     M: Message + Send,
-    E: Failure + Send,
+    E: Error + Send + 'static,
 {
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         let (endpoint, caller, rules) = (self.endpoint, self.caller, self.rules);
@@ -374,8 +355,7 @@ where
                 Some(spoken) = under_way.next(), if !under_way.is_empty() => self.answer(spoken).await?,
                 notes = Listening::next(&mut self.listening, endpoint, caller) => self.notify(notes).await?,
                 message = self.socket.next(), if under_way.len() < IN_FLIGHT + held.load(Ordering::Relaxed).min(HELD) => {
-                    let ended = |failed: E| if failed.too_long() { Ended::TooLong } else { Ended::ByPeer };
-                    let message = message.ok_or(Ended::ByPeer)?.map_err(ended)?;
+                    let message = message.ok_or(Ended::ByPeer)?.map_err(|error| ended_by(&error))?;
                     heard = Instant::now();
                     let Some(payload) = message.payload() else { continue };
                     let ground = endpoint.ground();
@@ -434,64 +414,56 @@ where
         if !accepted {
             return Ok(());
         }
-        match (&self.audience, spoken.src) {
-            (Audience::Nobody | Audience::Pushed(_), Some(src)) => {
-                let listening = self.listening.get_or_insert_with(|| {
-                    Listening::new(Kind::Inbound, self.endpoint, self.caller, Some(&src))
-                });
-                listening.src = Some(Arc::clone(&src));
-                let (ground, manner) = (self.endpoint.ground(), Manner::default());
-                listening.manner =
-                    self.endpoint
-                        .manner(&ground, manner, self.caller, Some(&src), None);
-                self.audience = Audience::Bound(src);
+        let (endpoint, caller) = (self.endpoint, self.caller);
+        match (&mut self.listening, spoken.src) {
+            (Some(Listening { src: Some(_), .. }), _) | (None, None) => {}
+            (None, src) => {
+                self.listening = Some(Listening::new(Kind::Inbound, endpoint, caller, src, None));
+            }
+            (Some(pushed), Some(src)) => {
+                let (ground, manner) = (endpoint.ground(), Manner::default());
+                pushed.manner = endpoint.manner(&ground, manner, caller, Some(&src), None);
+                pushed.src = Some(src);
             }
             // A passive listener that spoke without `src` follows the device's rules: answers, no
             // notifications.
-            (Audience::Pushed(_), None) if matches!(self.rules.opening, Opening::Passive(_)) => {
-                self.audience = Audience::Nobody;
+            (Some(_), None) if matches!(self.rules.opening, Opening::Passive(_)) => {
                 self.listening = None;
             }
-            (Audience::Pushed(_), None) => {
-                if let Some(listening) = &mut self.listening
-                    && listening.notifier.introduced()
-                {
-                    let notes = listening.due(self.endpoint, self.caller);
+            (Some(pushed), None) => {
+                if pushed.notifier.introduced() {
+                    let notes = pushed.due(endpoint, caller);
                     self.notify(notes).await?;
                     if let Some(introduced) = &self.rules.introduced {
                         introduced.notify_one();
                     }
                 }
             }
-            _ => {}
         }
         Ok(())
     }
 
     /// Begins to push to somebody who has not asked: everything first, then what changes.
     async fn push(&mut self, kind: Kind, dst: Option<Arc<str>>) -> Result<(), Ended> {
-        self.audience = Audience::Pushed(dst);
-        let listening =
-            self.listening
-                .insert(Listening::new(kind, self.endpoint, self.caller, None));
-        let notes = listening.due(self.endpoint, self.caller);
+        let (endpoint, caller) = (self.endpoint, self.caller);
+        let listening = Listening::new(kind, endpoint, caller, None, dst);
+        let notes = self.listening.insert(listening).due(endpoint, caller);
         self.notify(notes).await
     }
 
     async fn notify(&mut self, notes: Vec<Note>) -> Result<(), Ended> {
         for note in notes {
+            let listening = self.listening.as_ref();
+            let dst = listening.and_then(|l| l.src.as_deref().or(l.dst.as_deref()));
+            let value = listening.and_then(|l| l.value);
+            let value = value.filter(|_| note.topic == Topic::Power);
             let text = notification(
                 &self.endpoint.ground().device.identity.id,
-                self.audience.dst(),
+                dst,
                 note.method,
                 &note.params,
             );
             self.send(M::from_text(text.into())).await?;
-            let value = self
-                .listening
-                .as_ref()
-                .and_then(|l| l.value)
-                .filter(|_| note.topic == Topic::Power);
             self.endpoint
                 .consumers
                 .notified(self.caller, value, self.endpoint.clock.now());
