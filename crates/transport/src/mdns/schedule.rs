@@ -104,9 +104,9 @@ impl Schedule {
         if !query.probes() {
             self.lately
                 .retain(|(at, _)| now.saturating_duration_since(*at) < SPARING);
-            replies.retain(|reply| !self.lately.iter().any(|(_, what)| *what == said(reply)));
+            replies.retain(|reply| !self.lately.iter().any(|(_, what)| *what == reply.what));
             self.lately
-                .extend(replies.iter().map(|reply| (now, said(reply))));
+                .extend(replies.iter().map(|reply| (now, reply.what.clone())));
             let surplus = self.lately.len().saturating_sub(REMEMBERED);
             self.lately.drain(..surplus);
         }
@@ -127,13 +127,6 @@ impl Schedule {
     fn announced(&self) -> impl Iterator<Item = &Unit> {
         self.standing.iter().filter(|s| s.said > 0).map(|s| &s.unit)
     }
-}
-
-/// What a reply tells, and of which unit.
-fn said(reply: &Reply) -> Vec<String> {
-    std::iter::once(reply.unit.to_string())
-        .chain(reply.what.iter().cloned())
-        .collect()
 }
 
 #[cfg(test)]

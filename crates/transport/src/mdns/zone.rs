@@ -124,9 +124,8 @@ impl Unit {
         let records = self.records();
         let asked = |r: &&Record| r.name == question.qname && r.match_qtype(question.qtype);
         let mut answers: Vec<Record> = records.iter().filter(asked).cloned().collect();
-        if name(&[], KINDS) == question.qname
-            && matches!(question.qtype, QTYPE::ANY | QTYPE::TYPE(TYPE::PTR))
-        {
+        let of_kinds = name(&[], KINDS) == question.qname;
+        if of_kinds && matches!(question.qtype, QTYPE::ANY | QTYPE::TYPE(TYPE::PTR)) {
             answers.extend(
                 self.services
                     .iter()
@@ -144,22 +143,15 @@ impl Unit {
                 }),
             ));
         }
-        let mut beside: Vec<Record> = Vec::new();
-        for answer in &answers {
-            let follows = |r: &&Record| match &answer.rdata {
-                RData::PTR(PTR(instance)) => {
-                    r.name == *instance || matches!(r.rdata, RData::A(_) | RData::AAAA(_))
-                }
-                RData::SRV(_) | RData::NSEC(_) => matches!(r.rdata, RData::A(_) | RData::AAAA(_)),
-                _ => false,
-            };
-            let kinds = answer.name == name(&[], KINDS);
-            for record in records.iter().filter(|_| !kinds).filter(follows) {
-                if !answers.contains(record) && !beside.contains(record) {
-                    beside.push(record.clone());
-                }
-            }
-        }
+        let follows = |answer: &Record, r: &Record| match &answer.rdata {
+            RData::PTR(PTR(instance)) => r.name == *instance || is_address(r),
+            RData::SRV(_) | RData::NSEC(_) => is_address(r),
+            _ => false,
+        };
+        let mut beside = records;
+        beside.retain(|r| {
+            !answers.contains(r) && !of_kinds && answers.iter().any(|answer| follows(answer, r))
+        });
         (answers, beside)
     }
 
@@ -186,6 +178,10 @@ impl Unit {
     }
 }
 
+fn is_address(record: &Record) -> bool {
+    matches!(record.rdata, RData::A(_) | RData::AAAA(_))
+}
+
 fn packet(answers: Vec<Record>, beside: Vec<Record>) -> Option<Vec<u8>> {
     let mut packet = Packet::new_reply(0);
     packet.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
@@ -200,9 +196,7 @@ pub struct Query<'a>(Packet<'a>);
 /// What is to be sent in answer, one packet a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Which of the units answers.
-    pub unit: usize,
-    /// Names and types, to tell whether the same went out a moment ago.
+    /// Which unit answers, names and types, to tell whether the same went out a moment ago.
     pub what: Vec<String>,
     /// Whether others may answer too, so that it is sent a little later.
     pub shared: bool,
@@ -231,16 +225,15 @@ impl<'a> Query<'a> {
     pub fn replies(&self, units: &[&Unit]) -> Vec<Reply> {
         let of = |(index, unit): (usize, &&Unit)| {
             let (answers, beside) = self.of(unit);
-            let what: Vec<String> = answers
+            let names = answers
                 .iter()
-                .map(|r| format!("{} {:?}", r.name, r.rdata.type_code()))
-                .collect();
+                .map(|r| format!("{} {:?}", r.name, r.rdata.type_code()));
+            let what = std::iter::once(index.to_string()).chain(names).collect();
             let shared = answers.iter().any(|r| matches!(r.rdata, RData::PTR(_)));
             let bytes = (!answers.is_empty())
                 .then(|| packet(answers, beside))
                 .flatten()?;
             Some(Reply {
-                unit: index,
                 what,
                 shared,
                 bytes,
@@ -302,13 +295,12 @@ impl<'a> Query<'a> {
             }
         }
         let mut told: Vec<Record> = Vec::new();
-        beside.retain(|r| {
-            !answers.contains(r) && !told.contains(r) && {
-                told.push(r.clone());
-                true
+        for record in beside {
+            if !answers.contains(&record) && !told.contains(&record) {
+                told.push(record);
             }
-        });
-        (answers, beside)
+        }
+        (answers, told)
     }
 }
 
