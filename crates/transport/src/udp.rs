@@ -55,39 +55,36 @@ pub async fn run(
     board: Board,
     cancel: CancellationToken,
 ) {
-    let Some((own, broadcast)) =
-        listener::acquire(&wanted, &board, &cancel, || bind(&wanted)).await
-    else {
+    let Some(sockets) = listener::acquire(&wanted, &board, &cancel, || bind(&wanted)).await else {
         return;
     };
-    let first = own.first().map(Arc::clone);
-    let own = own.into_iter().map(|socket| (socket, None));
-    // A socket bound to a broadcast address cannot send; its answers leave by the address itself.
-    let broadcast = broadcast.map(|socket| (socket, first));
-    let serving = own
-        .chain(broadcast)
+    let serving = sockets
+        .into_iter()
         .map(|(socket, out)| serve(socket, out, Arc::clone(&endpoint), cancel.clone()));
     futures_util::future::join_all(serving).await;
 }
 
-type Sockets = (Vec<Arc<PacketSocket>>, Option<Arc<PacketSocket>>);
+/// A socket, and the one that sends in its place where it cannot.
+type Bound = (Arc<PacketSocket>, Option<Arc<PacketSocket>>);
 
 /// Every address of `wanted`; bound to one IPv4 address, also that subnet's broadcast address,
 /// because a socket on a unicast address hears no broadcast (`docs/decisions.md#ports`).
-fn bind(wanted: &ListenerSpec) -> io::Result<Sockets> {
-    let own = listener::bind_all(wanted, |at| PacketSocket::bind(at).map(Arc::new))?;
-    let port = own.first().map_or(wanted.port, |s| s.local().port());
-    let broadcast = wanted.bind.and_then(broadcast_of).and_then(|broadcast| {
-        PacketSocket::bind_shared(SocketAddr::new(broadcast, port))
-            .inspect_err(|error| {
-                tracing::warn!(
-                    listener = wanted.name,
-                    "{broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard"
-                );
-            })
-            .ok()
-    });
-    Ok((own, broadcast.map(Arc::new)))
+fn bind(wanted: &ListenerSpec) -> io::Result<Vec<Bound>> {
+    let own = |at| PacketSocket::bind(at).map(|socket| (Arc::new(socket), None));
+    let mut sockets = listener::bind_all(wanted, own)?;
+    let first = sockets.first().map(|(socket, _)| Arc::clone(socket));
+    let port = first.as_ref().map_or(wanted.port, |s| s.local().port());
+    if let Some(broadcast) = wanted.bind.and_then(broadcast_of) {
+        match PacketSocket::bind_shared(SocketAddr::new(broadcast, port)) {
+            // It cannot send; its answers leave by the address itself.
+            Ok(socket) => sockets.push((Arc::new(socket), first)),
+            Err(error) => tracing::warn!(
+                listener = wanted.name,
+                "{broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard"
+            ),
+        }
+    }
+    Ok(sockets)
 }
 
 fn broadcast_of(address: IpAddr) -> Option<IpAddr> {
@@ -240,7 +237,7 @@ impl Port {
         bytes: &Bytes,
     ) -> Result<Option<Bytes>, &'static str> {
         let endpoint = &self.endpoint;
-        if datagram.truncated || datagram.len > self.max {
+        if datagram.len > self.max {
             return Err("oversize");
         }
         let ground = endpoint.ground();
