@@ -160,7 +160,7 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Watched {
     stream: TcpStream,
-    place: ConnectionSlot,
+    pub(super) place: ConnectionSlot,
 }
 
 /// Accepts until cancelled and gives each connection to `handle`, all joined before this returns.

@@ -8,19 +8,17 @@ use std::{
     borrow::Cow,
     io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use percent_encoding::{AsciiSet, percent_encode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::super::{limits::Activity, listener::Watched};
+use crate::listener::Watched;
 
 /// A connection whose request lines are repaired.
 pub(super) struct Lenient {
     inner: Watched,
-    activity: Arc<Activity>,
     /// Nothing was read yet.
     begins: bool,
     /// The next byte belongs to a request line.
@@ -30,10 +28,9 @@ pub(super) struct Lenient {
 }
 
 impl Lenient {
-    pub(super) fn new(inner: Watched, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(inner: Watched) -> Self {
         Self {
             inner,
-            activity,
             begins: true,
             in_line: false,
             rest: Vec::new(),
@@ -81,7 +78,7 @@ impl AsyncRead for Lenient {
             self.rest.drain(..take);
             return Poll::Ready(Ok(()));
         }
-        let begins = self.begins || self.activity.between();
+        let begins = self.begins || self.inner.place.activity.between();
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.inner).poll_read(cx, buf);
         if begins && let Some(first) = buf.filled().get(before) {
