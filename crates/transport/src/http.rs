@@ -9,7 +9,6 @@ mod csv;
 mod downloads;
 mod hosts;
 mod legacy;
-mod lenient;
 mod pages;
 mod request;
 mod rpc;
@@ -31,14 +30,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::Instrument;
 
+use self::request::{Asked, HEAD_TIMEOUT, Silence};
 pub use self::{
     cors::{authority, contradicts_itself, is_local, same_origin},
     request::{MAX_BODY, caller},
     site::{Role, Site},
-};
-use self::{
-    lenient::Lenient,
-    request::{Asked, HEAD_TIMEOUT, Silence},
 };
 use super::{
     hold,
@@ -134,7 +130,7 @@ async fn drive(stream: Watched, connection: Arc<Connection>, site: Arc<Site>, ro
         .title_case_headers(true);
     let mut serving = pin!(
         builder
-            .serve_connection(TokioIo::new(Lenient::new(stream)), service)
+            .serve_connection(TokioIo::new(stream.lenient()), service)
             .with_upgrades()
     );
     tokio::select! {

@@ -26,6 +26,7 @@ use tracing::Instrument;
 pub use super::spec::ListenerSpec;
 use super::{
     board::{Board, ListenerState},
+    lenient::Lenient,
     limits::{Activity, ConnectionSlot, Connections},
 };
 use vocab::reason::Closed;
@@ -160,7 +161,8 @@ pub struct Connection {
 #[derive(Debug)]
 pub struct Watched {
     stream: TcpStream,
-    pub(super) place: ConnectionSlot,
+    place: ConnectionSlot,
+    lenient: Option<Lenient>,
 }
 
 /// Accepts until cancelled and gives each connection to `handle`, all joined before this returns.
@@ -215,7 +217,12 @@ pub async fn accept<F, Fut>(
             close: place.close.clone(),
             activity: Arc::clone(&place.activity),
         });
-        let work = handle(Watched { stream, place }, connection);
+        let watched = Watched {
+            stream,
+            place,
+            lenient: None,
+        };
+        let work = handle(watched, connection);
         let abort = abort.clone();
         let served = async move {
             tokio::select! {
@@ -240,16 +247,34 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let Self {
+            stream,
+            place,
+            lenient,
+        } = &mut *self;
+        if lenient.as_mut().is_some_and(|lenient| lenient.give(buf)) {
+            return Poll::Ready(Ok(()));
+        }
+        let begins = place.activity.between();
         let before = buf.filled().len();
-        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let poll = Pin::new(stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.place.activity.read();
+            place.activity.read();
+            if let Some(lenient) = lenient {
+                lenient.mend(buf, before, begins);
+            }
         }
         poll
     }
 }
 
 impl Watched {
+    /// The same with request lines repaired.
+    pub(super) fn lenient(mut self) -> Self {
+        self.lenient = Some(Lenient::default());
+        self
+    }
+
     fn note<T>(&self, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if matches!(poll, Poll::Ready(Ok(_))) {
             self.place.activity.wrote();
