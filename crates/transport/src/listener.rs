@@ -316,7 +316,7 @@ impl AsyncWrite for Watched {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -325,7 +325,7 @@ mod tests {
 
     use super::*;
 
-    fn wanted(port: u16) -> ListenerSpec {
+    pub(crate) fn wanted(port: u16) -> ListenerSpec {
         let bind = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
         ListenerSpec {
             name: "http",

@@ -300,9 +300,7 @@ fn named(ground: &Ground) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use if_addrs::IfAddr;
-
-    use super::*;
+    use super::{interfaces::tests::interface, *};
     use config::MdnsProfile;
     use device::Identity;
 
@@ -321,19 +319,7 @@ mod tests {
                 address.map(|address| address.parse().unwrap()),
             )
         };
-        let v4 = |ip: &str| {
-            let ip = ip.parse().unwrap();
-            IfAddr::V4(if_addrs::Ifv4Addr {
-                ip,
-                netmask: [0; 4].into(),
-                prefixlen: 24,
-                broadcast: None,
-            })
-        };
-        let found = [InterfaceAddresses {
-            name: "eth0".into(),
-            addresses: vec![v4("192.0.2.5")],
-        }];
+        let found = [interface("eth0", "192.0.2.5", 24)];
         let said = |address, port, ready, found: &[InterfaceAddresses]| {
             decide(&meter(address), port, ready, found)
         };

@@ -305,18 +305,16 @@ impl<'a> Query<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
 
-    fn unit(instance: &str, host: &str) -> Unit {
-        let txt = ["gen=2", "app=Pro3EM", "ver=1.7.5"]
-            .map(str::to_owned)
-            .to_vec();
-        let services = vec![(SHELLY, txt)];
+    pub(in crate::mdns) fn unit(instance: &str, host: &str) -> Unit {
+        let txt = ["gen=2", "app=Pro3EM", "ver=1.7.5"].map(str::to_owned);
+        let services = vec![(SHELLY, txt.to_vec())];
         Unit {
             instance: instance.into(),
             host: host.into(),
@@ -326,17 +324,22 @@ mod tests {
         }
     }
 
-    fn question(names: &[(&str, TYPE)]) -> Vec<u8> {
+    /// A packet that asks for these.
+    pub(in crate::mdns) fn asking<'a>(names: &[(&'a str, impl Into<QTYPE> + Copy)]) -> Packet<'a> {
         let mut packet = Packet::new_query(0);
         for (name, kind) in names {
             packet.questions.push(Question::new(
                 Name::new(name).unwrap(),
-                QTYPE::TYPE(*kind),
+                (*kind).into(),
                 QCLASS::CLASS(CLASS::IN),
                 false,
             ));
         }
-        packet.build_bytes_vec().unwrap()
+        packet
+    }
+
+    pub(in crate::mdns) fn question(names: &[(&str, TYPE)]) -> Vec<u8> {
+        asking(names).build_bytes_vec().unwrap()
     }
 
     /// A record in the words of the capture.
@@ -467,13 +470,7 @@ mod tests {
     fn what_the_asker_knows_is_not_repeated() {
         let unit = unit("shellypro3em-02000000003e", "ShellyPro3EM-02000000003E");
         let ask = |ttl| {
-            let mut packet = Packet::new_query(0);
-            packet.questions.push(Question::new(
-                Name::new(SHELLY).unwrap(),
-                QTYPE::TYPE(TYPE::PTR),
-                QCLASS::CLASS(CLASS::IN),
-                false,
-            ));
+            let mut packet = asking(&[(SHELLY, TYPE::PTR)]);
             packet.answers.push(ResourceRecord {
                 ttl,
                 ..unit.records().remove(0)
@@ -487,13 +484,9 @@ mod tests {
     #[test]
     fn a_plain_resolver_gets_one_short_lived_answer_to_itself() {
         let units = [unit("a", "a"), unit("b", "b")];
-        let mut packet = Packet::new_query(4711);
-        packet.questions.push(Question::new(
-            Name::new(SHELLY).unwrap(),
-            QTYPE::TYPE(TYPE::PTR),
-            QCLASS::CLASS(CLASS::IN),
-            true,
-        ));
+        let mut packet = asking(&[(SHELLY, TYPE::PTR)]);
+        packet.set_id(4711);
+        packet.questions[0].unicast_response = true;
         let bytes = packet.build_bytes_vec().unwrap();
         let reply = Query::parse(&bytes)
             .unwrap()
