@@ -489,14 +489,14 @@ impl Endpoint {
         if !frame.is_for(id) {
             return Spoken::nothing(FrameOutcome::Silence);
         }
+        let reply_with =
+            |answer| frame::reply(frame, id, terms.default_dst, answer).map(Bytes::from);
         let (src, method) = (frame.src.as_deref(), device::find(method));
         if !method.is_ok_and(|method| method.open)
             && let Err((challenge, error)) = self.admit_frame(caller, frame, method, terms)
         {
-            let reply =
-                frame::reply(frame, id, terms.default_dst, &Answer::Error(error)).map(Bytes::from);
             return Spoken {
-                reply,
+                reply: reply_with(&Answer::Error(error)),
                 ..Spoken::nothing(FrameOutcome::Unauthorized(challenge))
             };
         }
@@ -504,7 +504,7 @@ impl Endpoint {
         let Some(executed) = self.execute(&call).await else {
             return Spoken::nothing(FrameOutcome::NotNow);
         };
-        let reply = frame::reply(frame, id, terms.default_dst, &executed.answer).map(Bytes::from);
+        let reply = reply_with(&executed.answer);
         if let Some(reply) = reply.as_ref().filter(|_| alone) {
             self.keep(&call, &executed, bytes, reply);
         }

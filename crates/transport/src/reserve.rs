@@ -101,9 +101,7 @@ impl PortGuard {
     /// What this listener may do.
     #[must_use]
     pub fn claim(&self, wanted: &ListenerSpec) -> Claim {
-        let all = self.0.borrow();
-        let claims = all.iter().map(|r| r.claim(wanted.bind, wanted.port));
-        claims.max().unwrap_or(Claim::None)
+        greatest(&self.0.borrow(), wanted)
     }
 
     /// Ends once the port of this listener is known to be Home Assistant's.
@@ -117,14 +115,15 @@ impl PortGuard {
     }
 
     async fn wait(&self, so: impl Fn(Claim) -> bool, wanted: &ListenerSpec) {
-        let mut seen = self.0.subscribe();
-        // The sender lives in `self`.
-        while !so(self.claim(wanted)) {
-            if seen.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
+        // The sender lives in `self`, so it does not fail.
+        let mut all = self.0.subscribe();
+        let _ = all.wait_for(|all| so(greatest(all, wanted))).await;
     }
+}
+
+fn greatest(all: &[Reservation], wanted: &ListenerSpec) -> Claim {
+    let claims = all.iter().map(|r| r.claim(wanted.bind, wanted.port));
+    claims.max().unwrap_or(Claim::None)
 }
 
 /// This host's addresses, those of loopback included.

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     board::Board,
-    endpoint::{Credentials, Endpoint, FrameOutcome, Spoken, Terms},
+    endpoint::{Credentials, Endpoint, FrameOutcome, Spoken, Terms, connected_caller},
     ground::Ground,
     limits::{Rate, exempt},
     listener::{self, ListenerSpec},
@@ -179,16 +179,10 @@ impl Port {
 
     fn caller(&self, datagram: &Datagram) -> Caller {
         let local = self.out.local();
+        let reached = datagram.local.or(Some(local.ip()));
         Caller {
-            peer: datagram.peer.ip().to_canonical(),
-            peer_port: datagram.peer.port(),
-            local: datagram
-                .local
-                .or(Some(local.ip()))
-                .filter(|ip| !ip.is_unspecified() && !ip.is_multicast()),
-            local_port: local.port(),
-            channel: Channel::Udp,
-            agent: None,
+            local: reached.filter(|ip| !ip.is_unspecified() && !ip.is_multicast()),
+            ..connected_caller(Channel::Udp, datagram.peer, local)
         }
     }
 
@@ -211,21 +205,15 @@ impl Port {
     async fn answer(&self, datagram: Datagram, bytes: Bytes) {
         let endpoint = &self.endpoint;
         let caller = self.caller(&datagram);
-        let reached = caller.local;
-        match self.reply(&caller, &datagram, &bytes).await {
-            Err(why) => endpoint
-                .consumers
-                .packet(&caller, Some(why), endpoint.clock.now()),
-            Ok(reply) => {
-                endpoint
-                    .consumers
-                    .packet(&caller, None, endpoint.clock.now());
-                if let Some(reply) = reply
-                    && let Err(error) = self.out.send(&reply, reached, datagram.peer).await
-                {
-                    tracing::debug!(listener = "udp", peer = %datagram.peer, %error, "an answer was not sent");
-                }
-            }
+        let reply = self.reply(&caller, &datagram, &bytes).await;
+        let dropped = reply.as_ref().err().copied();
+        endpoint
+            .consumers
+            .packet(&caller, dropped, endpoint.clock.now());
+        if let Ok(Some(reply)) = reply
+            && let Err(error) = self.out.send(&reply, caller.local, datagram.peer).await
+        {
+            tracing::debug!(listener = "udp", peer = %datagram.peer, %error, "an answer was not sent");
         }
     }
 

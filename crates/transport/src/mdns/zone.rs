@@ -107,13 +107,8 @@ impl Unit {
     /// The whole with a life of nothing: a goodbye.
     #[must_use]
     pub fn goodbye(&self) -> Option<Vec<u8>> {
-        packet(
-            self.records()
-                .into_iter()
-                .map(|r| Record { ttl: 0, ..r })
-                .collect(),
-            Vec::new(),
-        )
+        let gone = self.records().into_iter().map(|r| Record { ttl: 0, ..r });
+        packet(gone.collect(), Vec::new())
     }
 
     /// What of it answers `question`, and what goes with it unasked.
@@ -157,14 +152,8 @@ impl Unit {
 
     /// Which types the host has.
     fn types(&self) -> NsecTypeBitMap<'static> {
-        let mut bitmap = vec![
-            0_u8;
-            if self.addresses.iter().any(IpAddr::is_ipv6) {
-                4
-            } else {
-                1
-            }
-        ];
+        let any_v6 = self.addresses.iter().any(IpAddr::is_ipv6);
+        let mut bitmap = vec![0_u8; if any_v6 { 4 } else { 1 }];
         for address in &self.addresses {
             let kind: usize = if address.is_ipv4() { 1 } else { 28 };
             if let Some(byte) = bitmap.get_mut(kind / 8) {
@@ -246,11 +235,8 @@ impl<'a> Query<'a> {
     /// itself.
     #[must_use]
     pub fn plain_reply(&self, units: &[&Unit]) -> Option<Vec<u8>> {
-        let (mut answers, mut beside): (Vec<Record>, Vec<Record>) = (Vec::new(), Vec::new());
-        for (more, with) in units.iter().map(|unit| self.of(unit)) {
-            answers.extend(more);
-            beside.extend(with);
-        }
+        let all: (Vec<_>, Vec<_>) = units.iter().map(|unit| self.of(unit)).unzip();
+        let (answers, beside) = (all.0.concat(), all.1.concat());
         if answers.is_empty() {
             return None;
         }
