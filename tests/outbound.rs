@@ -94,6 +94,13 @@ impl Gx {
             asked,
         }
     }
+
+    /// The same, once it was told everything.
+    async fn greeted(&self) -> Session {
+        let mut session = self.accept().await;
+        assert_eq!(session.frame().await["method"], "NotifyFullStatus");
+        session
+    }
 }
 
 impl Session {
@@ -413,10 +420,7 @@ async fn several_targets_and_one_that_is_not_there() {
     let nobody = Gx::new().await.target();
     dial(&meter, vec![nobody.clone(), one.target(), two.target()]);
     for gx in [&one, &two] {
-        assert_eq!(
-            gx.accept().await.frame().await["method"],
-            "NotifyFullStatus"
-        );
+        gx.greeted().await;
     }
     let state = || meter.state(|line| line.address.to_string() == nobody.url);
     until("said", || {
@@ -435,8 +439,7 @@ async fn ws_set_config_starts_and_stops_it() {
         let config = json!({"config": {"enable": true, "server": gx.url, "ssl_ca": "*"}});
         let done = post(http, "/rpc/Ws.SetConfig", &config.to_string()).await;
         assert_eq!(done.json()["restart_required"], true);
-        let mut session = gx.accept().await;
-        assert_eq!(session.frame().await["method"], "NotifyFullStatus");
+        let mut session = gx.greeted().await;
         // As Homey does it when the device is removed there.
         let off = json!({"config": {"enable": false, "server": "", "ssl_ca": "*"}});
         let done = post(http, "/rpc/WS.SetConfig", &off.to_string()).await;
@@ -490,10 +493,7 @@ async fn a_reader_cannot_make_the_meter_try_the_ports_of_its_host() {
     // The option lets them, at once.
     meter.set(|c| c.outbound_ws_local = true);
     meter.write(set(&gx.url)).await;
-    assert_eq!(
-        gx.accept().await.frame().await["method"],
-        "NotifyFullStatus"
-    );
+    gx.greeted().await;
     meter.stop().await;
 }
 
@@ -547,12 +547,10 @@ async fn targets_come_and_go_while_others_stay_connected() {
     let (meter, one, two) = (Meter::new(), Gx::new().await, Gx::new().await);
     let http = meter.http().await;
     let targets = dial(&meter, vec![one.target()]);
-    let mut first = one.accept().await;
-    assert_eq!(first.frame().await["method"], "NotifyFullStatus");
+    let mut first = one.greeted().await;
 
     targets.send_replace(Arc::new([one.target(), two.target()]));
-    let mut second = two.accept().await;
-    assert_eq!(second.frame().await["method"], "NotifyFullStatus");
+    let mut second = two.greeted().await;
     let state = |gx: &Gx| meter.state(|line| line.address.to_string() == gx.url);
     assert_eq!(
         [&one, &two].map(state),
@@ -574,10 +572,7 @@ async fn targets_come_and_go_while_others_stay_connected() {
     let config = json!({"config": {"enable": true, "server": one.url}});
     let done = post(http, "/rpc/Ws.SetConfig", &config.to_string()).await;
     assert_eq!(done.status, 200);
-    assert_eq!(
-        one.accept().await.frame().await["method"],
-        "NotifyFullStatus"
-    );
+    one.greeted().await;
     meter.stop().await;
 }
 
@@ -790,13 +785,9 @@ mod process {
             assert_eq!(answer.json()["restart"], json!(false), "{}", answer.body);
         };
         set(&[&one.url]).await;
-        let mut first = one.accept().await;
-        assert_eq!(first.frame().await["method"], "NotifyFullStatus");
+        let mut first = one.greeted().await;
         set(&[&two.url]).await;
-        assert_eq!(
-            two.accept().await.frame().await["method"],
-            "NotifyFullStatus"
-        );
+        two.greeted().await;
         while first.message().await.is_some() {}
         child.kill().await.unwrap();
     }

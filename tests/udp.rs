@@ -74,6 +74,13 @@ impl Battery {
     }
 }
 
+/// A meter, and a battery on its own host that asks it.
+async fn with_a_battery() -> (Meter, Battery) {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    (meter, battery)
+}
+
 /// Every number behind a key is `#`: keys, order and format remain.
 fn shape(text: &str) -> String {
     let mut out = String::new();
@@ -107,8 +114,7 @@ fn dropped(meter: &Meter) -> Vec<(&'static str, u64)> {
 
 #[tokio::test]
 async fn a_battery_gets_the_golden_answer_and_the_full_one() {
-    let meter = Meter::new();
-    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let (meter, battery) = with_a_battery().await;
     meter.power([Some(120.5), Some(-30.2), Some(0.0)]);
     let golden = golden("udp_marstek_em");
     let request = golden["request"]["datagram_text"].as_str().unwrap();
@@ -148,8 +154,7 @@ async fn a_battery_gets_the_golden_answer_and_the_full_one() {
 
 #[tokio::test]
 async fn every_power_has_a_point_and_the_house_total_is_em1() {
-    let meter = Meter::new();
-    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let (meter, battery) = with_a_battery().await;
     for (power, text) in [
         (512.0, "512.0"),
         (-300.5, "-300.5"),
@@ -189,8 +194,7 @@ async fn every_power_has_a_point_and_the_house_total_is_em1() {
 
 #[tokio::test]
 async fn a_battery_set_to_a_one_channel_meter_gets_an_answer_that_is_long_enough() {
-    let meter = Meter::new();
-    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let (meter, battery) = with_a_battery().await;
     let em1 = r#"{"id":2,"method":"EM1.GetStatus","params":{"id":0}}"#;
     // The second is the first one given again.
     for _ in 0..2 {
@@ -216,8 +220,7 @@ async fn a_battery_set_to_a_one_channel_meter_gets_an_answer_that_is_long_enough
 
 #[tokio::test]
 async fn what_is_answered_again_is_noted_as_what_it_is() {
-    let meter = Meter::new();
-    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let (meter, battery) = with_a_battery().await;
     let noted = || {
         meter
             .overview()
@@ -333,8 +336,7 @@ async fn answers_come_from_the_address_and_port_that_were_asked() {
 
 #[tokio::test]
 async fn silent_while_a_phase_is_absent_whatever_the_policy() {
-    let meter = Meter::new();
-    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let (meter, battery) = with_a_battery().await;
     for stale in [StalePolicy::Device, StalePolicy::Error, StalePolicy::Silent] {
         meter.set_device(|o| o.stale = stale);
         meter.power([Some(1.0), None, Some(2.0)]);
@@ -434,8 +436,7 @@ async fn no_more_answers_than_the_limits_let_out() {
 
 #[tokio::test]
 async fn a_password_is_asked_for_only_by_its_own_switch() {
-    let meter = Meter::new();
-    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let (meter, battery) = with_a_battery().await;
     let ha1 = meter.set_password("secret").await;
     assert!(
         battery.ask(EM).await.contains("total_act_power"),
@@ -454,8 +455,7 @@ async fn a_password_is_asked_for_only_by_its_own_switch() {
 
 #[tokio::test]
 async fn with_a_password_reading_stays_open_and_changes_need_it() {
-    let meter = Meter::new();
-    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    let (meter, battery) = with_a_battery().await;
     let rename = json!({"id": 1, "method": "Sys.SetConfig", "params": {"config": {"device": {"name": "x"}}}});
     assert!(
         battery.ask(&rename.to_string()).await.contains("result"),
@@ -555,11 +555,7 @@ fn may_succeed(datagram: &[u8]) -> bool {
 #[test]
 fn any_datagram_leaves_the_port_answering_and_gets_no_wrong_success() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (meter, battery) = runtime.block_on(async {
-        let meter = Meter::new();
-        let at = meter.udp("127.0.0.1:0");
-        (meter, Battery::at("127.0.0.1", at).await)
-    });
+    let (meter, battery) = runtime.block_on(with_a_battery());
     let config = ProptestConfig {
         cases: 256,
         failure_persistence: None,

@@ -100,19 +100,10 @@ impl Line {
 }
 
 /// All listeners, and the ports that none of them may have.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Board {
     lines: watch::Sender<Vec<Line>>,
     guard: PortGuard,
-}
-
-impl Default for Board {
-    fn default() -> Self {
-        Self {
-            lines: watch::Sender::new(Vec::new()),
-            guard: PortGuard::default(),
-        }
-    }
 }
 
 impl Board {

@@ -11,18 +11,17 @@ mod kept;
 mod turn;
 
 use std::{
-    future::Future,
     net::{IpAddr, SocketAddr},
-    ops::Deref,
-    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::watch;
+use futures_util::future::BoxFuture;
+use tokio::{sync::watch, time::Instant};
 
 use self::{
     call::{Call, Executed},
@@ -41,11 +40,14 @@ use device::{
 use meter::{PhaseInput, Quality, records::Records};
 use vocab::Clock;
 
+/// A wake-up that is due at once is taken this late, so that no clock can make anybody spin.
+const SHORTEST_WAIT: Duration = Duration::from_millis(1);
+
 /// Carries out what a call asks for beyond its answer. `app` implements it; the future ends when it
 /// took effect.
 pub trait Hub: Send + Sync {
     /// Carries out `effects` in order.
-    fn apply(&self, effects: Vec<Effect>) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn apply(&self, effects: Vec<Effect>) -> BoxFuture<'_, ()>;
 }
 
 /// What all channels of one meter share. Cheap to clone behind an `Arc`.
@@ -487,14 +489,14 @@ impl Endpoint {
         if !frame.is_for(id) {
             return Spoken::nothing(FrameOutcome::Silence);
         }
+        let reply_with =
+            |answer| frame::reply(frame, id, terms.default_dst, answer).map(Bytes::from);
         let (src, method) = (frame.src.as_deref(), device::find(method));
         if !method.is_ok_and(|method| method.open)
             && let Err((challenge, error)) = self.admit_frame(caller, frame, method, terms)
         {
-            let reply =
-                frame::reply(frame, id, terms.default_dst, &Answer::Error(error)).map(Bytes::from);
             return Spoken {
-                reply,
+                reply: reply_with(&Answer::Error(error)),
                 ..Spoken::nothing(FrameOutcome::Unauthorized(challenge))
             };
         }
@@ -502,7 +504,7 @@ impl Endpoint {
         let Some(executed) = self.execute(&call).await else {
             return Spoken::nothing(FrameOutcome::NotNow);
         };
-        let reply = frame::reply(frame, id, terms.default_dst, &executed.answer).map(Bytes::from);
+        let reply = reply_with(&executed.answer);
         if let Some(reply) = reply.as_ref().filter(|_| alone) {
             self.keep(&call, &executed, bytes, reply);
         }
@@ -524,6 +526,12 @@ impl Endpoint {
             power: executed.value,
             absent: executed.absent,
         }
+    }
+
+    /// When to wake up for what is due at `mono`.
+    pub(super) fn wake_at(&self, mono: Duration) -> Instant {
+        let rest = mono.saturating_sub(self.clock.now().mono);
+        Instant::now() + rest.max(SHORTEST_WAIT)
     }
 
     /// What the device sees on this ground now, with this view.
@@ -562,23 +570,20 @@ pub(super) fn connected_caller(channel: Channel, peer: SocketAddr, local: Socket
 }
 
 /// Notes a connection as open from the beginning to the end of its life, however it ends.
-pub(super) struct Present<E, C>
-where
-    E: Deref<Target = Endpoint>,
-    C: Deref<Target = Caller>,
-{
-    pub(super) endpoint: E,
-    pub(super) caller: C,
+pub(super) struct Present {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) caller: Caller,
 }
 
-impl<E: Deref<Target = Endpoint>, C: Deref<Target = Caller>> Present<E, C> {
-    pub(super) fn new(endpoint: E, caller: C) -> Self {
+impl Present {
+    pub(super) fn new(endpoint: &Arc<Endpoint>, caller: Caller) -> Self {
         endpoint.consumers.connected(&caller, endpoint.clock.now());
+        let endpoint = Arc::clone(endpoint);
         Self { endpoint, caller }
     }
 }
 
-impl<E: Deref<Target = Endpoint>, C: Deref<Target = Caller>> Drop for Present<E, C> {
+impl Drop for Present {
     fn drop(&mut self) {
         let now = self.endpoint.clock.now();
         self.endpoint.consumers.disconnected(&self.caller, now);

@@ -4,7 +4,7 @@
 //! `degraded` for the rest (`docs/decisions.md#alive-and-ready`): a taken port or a held value is
 //! no reason to restart anything.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -91,10 +91,9 @@ pub fn report(endpoint: &Endpoint, board: &Board, vitals: &dyn Vitals) -> (Statu
     let ground = endpoint.ground();
     let snapshot: &Snapshot = &ground.view.snapshot;
     let now = endpoint.clock.now();
-    let seconds = |since: std::time::Duration| {
-        (now.mono.saturating_sub(since).as_secs_f64() * 10.0).round() / 10.0
-    };
-    let age = |report: Reported| (report.age(now.mono).as_secs_f64() * 10.0).round() / 10.0;
+    let tenths = |age: Duration| (age.as_secs_f64() * 10.0).round() / 10.0;
+    let seconds = |since| tenths(now.mono.saturating_sub(since));
+    let age = |report: Reported| tenths(report.age(now.mono));
     let line = |phase: Phase| {
         let quality = &snapshot.inputs[phase.index()].quality;
         let (age, reason) = match quality {

@@ -138,24 +138,10 @@ async fn beside(wanted: &ListenerSpec) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::{
-        net::{IpAddr, Ipv4Addr, SocketAddr},
-        time::Duration,
-    };
+    use std::{net::SocketAddr, time::Duration};
 
     use super::*;
-    use crate::listener::tcp;
-
-    fn wanted(port: u16) -> ListenerSpec {
-        let bind = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        ListenerSpec {
-            name: "http",
-            meter: String::new(),
-            bind,
-            port,
-            needed_by: "batteries",
-        }
-    }
+    use crate::listener::{tcp, tests::wanted};
 
     /// A listener on its own port of 127.0.0.1, which stays busy or free for as long as somebody
     /// else has it.

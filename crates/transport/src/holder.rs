@@ -153,11 +153,7 @@ impl Waiting {
 
     /// At `now` the port was found free or not; whether it may be taken.
     pub fn over(&mut self, now: Instant, free: bool) -> bool {
-        self.free_since = if free {
-            Some(self.free_since.unwrap_or(now))
-        } else {
-            None
-        };
+        self.free_since = free.then(|| self.free_since.unwrap_or(now));
         self.free_since
             .is_some_and(|since| now.duration_since(since) >= self.quiet)
     }

@@ -9,7 +9,6 @@ mod csv;
 mod downloads;
 mod hosts;
 mod legacy;
-mod lenient;
 mod pages;
 mod request;
 mod rpc;
@@ -31,14 +30,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 use tracing::Instrument;
 
+use self::request::{Asked, HEAD_TIMEOUT, Silence};
 pub use self::{
     cors::{authority, contradicts_itself, is_local, same_origin},
     request::{MAX_BODY, caller},
     site::{Role, Site},
-};
-use self::{
-    lenient::Lenient,
-    request::{Asked, HEAD_TIMEOUT, Silence},
 };
 use super::{
     hold,
@@ -121,8 +117,6 @@ pub async fn serve(listener: TcpListener, site: Arc<Site>, cancel: CancellationT
 
 /// One connection: requests until it ends, is idle or late, or has to close.
 async fn drive(stream: Watched, connection: Arc<Connection>, site: Arc<Site>, routes: Router) {
-    let activity = Arc::clone(&connection.activity);
-    let close = connection.close.clone();
     let service = service_fn(|request| {
         let (site, routes, connection) =
             (Arc::clone(&site), routes.clone(), Arc::clone(&connection));
@@ -136,16 +130,13 @@ async fn drive(stream: Watched, connection: Arc<Connection>, site: Arc<Site>, ro
         .title_case_headers(true);
     let mut serving = pin!(
         builder
-            .serve_connection(
-                TokioIo::new(Lenient::new(stream, Arc::clone(&activity))),
-                service
-            )
+            .serve_connection(TokioIo::new(stream.lenient()), service)
             .with_upgrades()
     );
     tokio::select! {
         _ = serving.as_mut() => return,
-        () = overdue(&activity) => return,
-        () = close.cancelled() => serving.as_mut().graceful_shutdown(),
+        () = overdue(&connection.activity) => return,
+        () = connection.close.cancelled() => serving.as_mut().graceful_shutdown(),
     }
     let _ = tokio::time::timeout(GRACE, serving).await;
 }

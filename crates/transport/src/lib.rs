@@ -5,6 +5,7 @@
 //! | [`ground`] | what a request stands on |
 //! | [`endpoint`] | the one door: password, share, effects, notes |
 //! | [`spec`], [`listener`], [`limits`] | how a TCP port is bound, tried again, counted and left |
+//! | `lenient` | request lines as people type them |
 //! | [`hold`], [`reserve`], [`holder`] | ports that are Home Assistant's, and others' that are left alone |
 //! | [`http`] | the device over HTTP, upgrades to WebSocket, pages beside it |
 //! | [`ws`] | a conversation over one WebSocket, whoever dialled |
@@ -23,6 +24,7 @@ pub mod healthz;
 pub mod hold;
 pub mod holder;
 pub mod http;
+mod lenient;
 pub mod limits;
 pub mod listener;
 pub mod mdns;

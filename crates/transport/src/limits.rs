@@ -278,15 +278,11 @@ impl Rate {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= RATE_ADDRESSES && !buckets.contains_key(&peer) {
             buckets.retain(|_, b| b.filled(rate, now) < rate);
-            if buckets.len() >= RATE_ADDRESSES {
-                // A flood of made-up addresses: forget the one that was refilled longest ago.
-                if let Some(oldest) = buckets
-                    .iter()
-                    .min_by_key(|(_, b)| b.at)
-                    .map(|(peer, _)| *peer)
-                {
-                    buckets.remove(&oldest);
-                }
+            // A flood of made-up addresses: forget the one that was refilled longest ago.
+            if buckets.len() >= RATE_ADDRESSES
+                && let Some((&oldest, _)) = buckets.iter().min_by_key(|(_, b)| b.at)
+            {
+                buckets.remove(&oldest);
             }
         }
         let bucket = buckets.entry(peer).or_insert(Bucket {

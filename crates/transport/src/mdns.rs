@@ -86,7 +86,7 @@ pub async fn run(
         let mut found = interfaces.now();
         found.retain(|f| f.v4().next().is_some());
         follow_interfaces(&mut responders, &found, &mut failed).await;
-        if found.is_empty() && !std::mem::replace(&mut told_none, found.is_empty()) {
+        if found.is_empty() && !told_none {
             warn!(
                 "mDNS found no network interface with an address to announce on: name one in `mdns_interfaces`"
             );
@@ -173,33 +173,22 @@ async fn follow_names(meters: &mut [Meter], interfaces: &Interfaces) {
         if name == meter.name.wanted {
             continue;
         }
-        let host = name
-            .as_ref()
-            .and_then(|name| meter.member.announcement.named_host(name));
-        let ours = |other: &Meter| {
-            let theirs = other
-                .name
-                .wanted
-                .as_ref()
-                .and_then(|name| other.member.announcement.named_host(name));
-            theirs.as_ref().is_some_and(|theirs| {
-                host.as_ref()
-                    .is_some_and(|host| host.eq_ignore_ascii_case(theirs))
-            })
-        };
-        let twice = meters
-            .iter()
-            .enumerate()
-            .any(|(at, other)| at != index && ours(other));
-        let free = match &host {
-            Some(host) => !twice && !self_query::taken(interfaces, host).await,
-            None => false,
-        };
-        if let Some(host) = host.filter(|_| !free) {
-            warn!(
-                meter = meter_name(&meter.member.announcement.meter),
-                "mDNS does not announce the name {host}.local: somebody else in the network has it; the device's id is announced"
-            );
+        let mut free = false;
+        if let Some(host) = meter.host_of(name.as_deref()) {
+            let ours = |other: &Meter| {
+                let theirs = other.host_of(other.name.wanted.as_deref());
+                theirs.is_some_and(|theirs| theirs.eq_ignore_ascii_case(&host))
+            };
+            let others = meters.iter().enumerate();
+            let mut others = others.filter(|(at, _)| *at != index);
+            free = !others.any(|(_, other)| ours(other))
+                && !self_query::taken(interfaces, &host).await;
+            if !free {
+                warn!(
+                    meter = meter_name(&meter.member.announcement.meter),
+                    "mDNS does not announce the name {host}.local: somebody else in the network has it; the device's id is announced"
+                );
+            }
         }
         if let Some(meter) = meters.get_mut(index) {
             meter.name = Name { wanted: name, free };
@@ -229,6 +218,11 @@ fn decide(
 }
 
 impl Meter {
+    /// The host name that the device has by this name.
+    fn host_of(&self, name: Option<&str>) -> Option<String> {
+        self.member.announcement.named_host(name?)
+    }
+
     /// Says what is new in the log and on the board.
     fn tell(&mut self, decided: Result<u16, Closed>, failed: Option<&Closed>, board: &Board) {
         let announcement = &self.member.announcement;
@@ -306,9 +300,7 @@ fn named(ground: &Ground) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use if_addrs::IfAddr;
-
-    use super::*;
+    use super::{interfaces::tests::interface, *};
     use config::MdnsProfile;
     use device::Identity;
 
@@ -327,19 +319,7 @@ mod tests {
                 address.map(|address| address.parse().unwrap()),
             )
         };
-        let v4 = |ip: &str| {
-            let ip = ip.parse().unwrap();
-            IfAddr::V4(if_addrs::Ifv4Addr {
-                ip,
-                netmask: [0; 4].into(),
-                prefixlen: 24,
-                broadcast: None,
-            })
-        };
-        let found = [InterfaceAddresses {
-            name: "eth0".into(),
-            addresses: vec![v4("192.0.2.5")],
-        }];
+        let found = [interface("eth0", "192.0.2.5", 24)];
         let said = |address, port, ready, found: &[InterfaceAddresses]| {
             decide(&meter(address), port, ready, found)
         };

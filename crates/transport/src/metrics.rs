@@ -109,42 +109,21 @@ pub struct Gauge {
     pub value: f64,
 }
 
-/// A family: lines of one name.
-#[derive(Debug)]
-struct Series {
-    name: &'static str,
-    help: &'static str,
-    unit: Option<&'static str>,
-    lines: Vec<(Labels, f64)>,
-}
-
-/// One exposition being written; families are collected over all meters first, since each may
-/// appear only once.
+/// One exposition being written, with the lines of all meters: a family, which is what has one
+/// name, may appear only once.
 #[derive(Debug, Default)]
 struct Sheet {
-    gauges: Vec<Series>,
-    counters: Vec<Series>,
+    gauges: Vec<Gauge>,
+    counters: Vec<Gauge>,
 }
 
 impl Sheet {
-    fn line(series: &mut Vec<Series>, line: Gauge) {
-        match series.iter_mut().find(|s| s.name == line.name) {
-            Some(found) => found.lines.push((line.labels, line.value)),
-            None => series.push(Series {
-                name: line.name,
-                help: line.help,
-                unit: line.unit,
-                lines: vec![(line.labels, line.value)],
-            }),
-        }
-    }
-
     fn gauge(&mut self, name: &'static str, labels: &Labels, value: f64) {
-        Self::line(&mut self.gauges, own(name, labels, value));
+        self.gauges.push(own(name, labels, value));
     }
 
     fn counter(&mut self, name: &'static str, labels: &Labels, value: f64) {
-        Self::line(&mut self.counters, own(name, labels, value.max(0.0)));
+        self.counters.push(own(name, labels, value.max(0.0)));
     }
 
     fn text(self) -> String {
@@ -170,21 +149,32 @@ fn own(name: &'static str, labels: &Labels, value: f64) -> Gauge {
 
 impl Collector for Sheet {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let gauges = self.gauges.iter().map(|series| (series, MetricType::Gauge));
-        let counters = self.counters.iter().map(|s| (s, MetricType::Counter));
-        for (series, kind) in gauges.chain(counters) {
-            let unit = series.unit.map(|unit| Unit::Other(unit.into()));
-            let help = format!("{}.", series.help);
-            let mut family = encoder.encode_descriptor(series.name, &help, unit.as_ref(), kind)?;
-            for (labels, value) in &series.lines {
-                let write = |line: &mut MetricEncoder<'_>| match kind {
-                    MetricType::Counter => line.encode_counter::<NoLabelSet, _, u64>(value, None),
-                    _ => line.encode_gauge(value),
-                };
-                if labels.is_empty() {
-                    write(&mut family)?;
-                } else {
-                    write(&mut family.encode_family(labels)?)?;
+        let all = [
+            (&self.gauges, MetricType::Gauge),
+            (&self.counters, MetricType::Counter),
+        ];
+        for (lines, kind) in all {
+            let mut rest: Vec<&Gauge> = lines.iter().collect();
+            while let Some(&first) = rest.first() {
+                let (lines, others): (Vec<&Gauge>, Vec<&Gauge>) =
+                    rest.into_iter().partition(|line| line.name == first.name);
+                rest = others;
+                let unit = first.unit.map(|unit| Unit::Other(unit.into()));
+                let help = format!("{}.", first.help);
+                let mut family =
+                    encoder.encode_descriptor(first.name, &help, unit.as_ref(), kind)?;
+                for Gauge { labels, value, .. } in lines {
+                    let write = |line: &mut MetricEncoder<'_>| match kind {
+                        MetricType::Counter => {
+                            line.encode_counter::<NoLabelSet, _, u64>(value, None)
+                        }
+                        _ => line.encode_gauge(value),
+                    };
+                    if labels.is_empty() {
+                        write(&mut family)?;
+                    } else {
+                        write(&mut family.encode_family(labels)?)?;
+                    }
                 }
             }
         }
@@ -198,9 +188,7 @@ impl Collector for Sheet {
 pub fn render(endpoints: &[Arc<Endpoint>], more: impl FnOnce() -> Vec<Gauge>) -> String {
     let mut sheet = Sheet::default();
     if endpoints.iter().any(|e| e.meter.is_empty()) {
-        for line in more() {
-            Sheet::line(&mut sheet.gauges, line);
-        }
+        sheet.gauges.extend(more());
     }
     for endpoint in endpoints {
         let base: Labels = if endpoint.meter.is_empty() {

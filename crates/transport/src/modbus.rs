@@ -14,7 +14,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::future::Either;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Either},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -137,7 +140,7 @@ fn accept(
         place,
     };
     let master = Master {
-        present: Present::new(Arc::clone(endpoint), Arc::new(caller)),
+        present: Present::new(endpoint, caller),
         rate: Arc::clone(rate),
     };
     Ok((master, guarded))
@@ -145,7 +148,7 @@ fn accept(
 
 /// One connection's service.
 struct Master {
-    present: Present<Arc<Endpoint>, Arc<Caller>>,
+    present: Present,
     rate: Arc<Rate>,
 }
 
@@ -156,7 +159,7 @@ impl Service for Master {
     type Response = Option<Response>;
     type Exception = ExceptionCode;
     /// Reads are answered at once; only a write waits for its effect.
-    type Future = Either<Ready<Reply>, Pin<Box<dyn Future<Output = Reply> + Send>>>;
+    type Future = Either<Ready<Reply>, BoxFuture<'static, Reply>>;
 
     fn call(&self, request: Self::Request) -> Self::Future {
         let (endpoint, caller) = (&self.present.endpoint, &self.present.caller);
@@ -169,53 +172,41 @@ impl Service for Master {
         if unit != 0 && ![unit, 0, 255].contains(&request.slave) {
             return refused(ExceptionCode::GatewayTargetDevice);
         }
-        let read = |function, address, count, response: fn(Vec<u16>) -> Response| {
+        let function = request.request.function_code().value();
+        let read = |address, count, response: fn(Vec<u16>) -> Response| {
             let words = endpoint.read_registers(&ground, caller, function, address, count);
             Either::Left(std::future::ready(sent(words.map(response))))
         };
-        let (function, address, words) = match request.request {
+        let write = |address, words: Vec<u16>, response| {
+            let (endpoint, caller) = (Arc::clone(endpoint), caller.clone());
+            let ground = Arc::clone(&ground);
+            let writing = async move {
+                let done = endpoint.write_registers(&ground, &caller, function, address, &words);
+                sent(done.await.map(|()| response))
+            };
+            Either::Right(writing.boxed())
+        };
+        match request.request {
             Request::ReadInputRegisters(address, count) => {
-                return read(
-                    modbus::READ_INPUT,
-                    address,
-                    count,
-                    Response::ReadInputRegisters,
-                );
+                read(address, count, Response::ReadInputRegisters)
             }
             Request::ReadHoldingRegisters(address, count) => {
-                return read(
-                    modbus::READ_HOLDING,
-                    address,
-                    count,
-                    Response::ReadHoldingRegisters,
-                );
+                read(address, count, Response::ReadHoldingRegisters)
             }
             Request::WriteSingleRegister(address, word) => {
-                (modbus::WRITE_SINGLE, address, vec![word])
+                let response = Response::WriteSingleRegister(address, word);
+                write(address, vec![word], response)
             }
             Request::WriteMultipleRegisters(address, words) => {
-                (modbus::WRITE_MULTIPLE, address, words.into_owned())
+                let count = u16::try_from(words.len()).unwrap_or(u16::MAX);
+                let response = Response::WriteMultipleRegisters(address, count);
+                write(address, words.into_owned(), response)
             }
             _ => {
-                endpoint.note_registers(caller, "other", Some(Exception::Function), (None, None));
-                return refused(ExceptionCode::IllegalFunction);
+                endpoint.note_registers(caller, function, Some(Exception::Function), (None, None));
+                refused(ExceptionCode::IllegalFunction)
             }
-        };
-        let (endpoint, caller) = (Arc::clone(endpoint), Arc::clone(caller));
-        Either::Right(Box::pin(async move {
-            let done = endpoint
-                .write_registers(&ground, &caller, function, address, &words)
-                .await;
-            sent(done.map(|()| match words[..] {
-                [word] if function == modbus::WRITE_SINGLE => {
-                    Response::WriteSingleRegister(address, word)
-                }
-                _ => Response::WriteMultipleRegisters(
-                    address,
-                    u16::try_from(words.len()).unwrap_or(u16::MAX),
-                ),
-            }))
-        }))
+        }
     }
 }
 
@@ -263,7 +254,7 @@ impl Endpoint {
         let context = self.context(ground, caller.local, view, Manner::default());
         let read = modbus::read(&ground.device, &context, map, function, address, count);
         let refused = read.as_ref().err().copied();
-        self.note_registers(caller, name_of(function), refused, (power, phase));
+        self.note_registers(caller, function, refused, (power, phase));
         read
     }
 
@@ -289,7 +280,7 @@ impl Endpoint {
         if let Ok(effects) = written {
             self.hub.apply(effects).await;
         }
-        self.note_registers(caller, name_of(function), refused, (None, None));
+        self.note_registers(caller, function, refused, (None, None));
         refused.map_or(Ok(()), Err)
     }
 
@@ -298,11 +289,11 @@ impl Endpoint {
     fn note_registers(
         &self,
         caller: &Caller,
-        function: &str,
+        function: u8,
         refused: Option<Exception>,
         (value, phase): (Option<f64>, Option<u8>),
     ) {
-        let code = refused.and_then(Exception::code);
+        let (name, code) = (name_of(function), refused.and_then(Exception::code));
         let reply = match (refused, code) {
             (None, _) => Bytes::from_static(b"registers"),
             (Some(_), Some(code)) => Bytes::from(format!("exception {code:02X}")),
@@ -311,14 +302,14 @@ impl Endpoint {
         let asked = AnsweredCall {
             caller,
             src: None,
-            method: function,
+            method: name,
             known: refused != Some(Exception::Function),
             error: code.map(i32::from),
             value: value.filter(|_| refused.is_none()),
             phase: phase.filter(|_| refused.is_none()),
             nulls: false,
             asked: Asked::default(),
-            request: Bytes::copy_from_slice(function.as_bytes()),
+            request: Bytes::from_static(name.as_bytes()),
             reply,
         };
         self.consumers.note(&asked, self.clock.now());

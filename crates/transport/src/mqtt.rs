@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use mqtt::{
     link::{Broker, Gone, Link, Message, Publisher, Will},
     server::{Security, Server},
@@ -36,8 +37,6 @@ use device::{
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// A connection that lived so long is dialled again at once.
 const STEADY: Duration = Duration::from_secs(30);
-/// A wake-up that is due at once is taken this late.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// Longest `src` that is answered: it becomes a topic.
 const LONGEST_SRC: usize = 255;
 /// Commands to every device at the broker.
@@ -139,11 +138,10 @@ async fn keep_up(
         let began = Instant::now();
         let why = tokio::select! {
             () = cancel.cancelled() => return,
-            opened = open(config, endpoint) => match opened {
-                Ok((link, prefix)) => {
+            opened = Session::open(config, endpoint) => match opened {
+                Ok(session) => {
                     info!(%server, "MQTT is up");
                     board.set(line(endpoint, config, ListenerState::Listening));
-                    let session = Session::new(link, prefix, config, endpoint);
                     match session.run(cancel).await {
                         Some(why) => Closed::EndedWith { why: Arc::new(why) },
                         None => return,
@@ -169,60 +167,61 @@ async fn keep_up(
     }
 }
 
-async fn open(config: &MqttConfig, endpoint: &Endpoint) -> Result<(Link, String), Closed> {
-    let (broker, prefix) = broker(config, endpoint)?;
-    let will = Will {
-        topic: format!("{prefix}/online"),
-        payload: "false",
-    };
-    Ok((Link::open(&broker, Some(will)).await?, prefix))
-}
-
 /// One connection.
 struct Session<'a> {
     link: Link,
     out: Publisher,
     prefix: String,
     config: &'a MqttConfig,
-    endpoint: &'a Endpoint,
+    endpoint: &'a Arc<Endpoint>,
     caller: Caller,
 }
 
 impl<'a> Session<'a> {
-    fn new(link: Link, prefix: String, config: &'a MqttConfig, endpoint: &'a Endpoint) -> Self {
-        let caller = connected_caller(Channel::Mqtt, link.peer, link.local);
-        Self {
+    async fn open(config: &'a MqttConfig, endpoint: &'a Arc<Endpoint>) -> Result<Self, Closed> {
+        let (broker, prefix) = broker(config, endpoint)?;
+        let will = Will {
+            topic: format!("{prefix}/online"),
+            payload: "false",
+        };
+        let link = Link::open(&broker, Some(will)).await?;
+        Ok(Self {
             out: link.publisher(),
+            caller: connected_caller(Channel::Mqtt, link.peer, link.local),
             link,
             prefix,
             config,
             endpoint,
-            caller,
-        }
+        })
     }
 
     fn topic(&self, rest: &str) -> String {
         format!("{}/{rest}", self.prefix)
     }
 
+    /// Publishes at a topic of the prefix.
+    async fn publish(&self, rest: &str, text: impl Into<Bytes>, retain: bool) -> Result<(), Gone> {
+        self.out.publish(&self.topic(rest), text, retain).await
+    }
+
     /// Runs until the connection ends, and says why; none if we ended it.
     async fn run(mut self, cancel: &CancellationToken) -> Option<Closed> {
-        let (endpoint, caller) = (self.endpoint, self.caller.clone());
-        let _present = Present::new(endpoint, &caller);
+        let endpoint = self.endpoint;
+        let _present = Present::new(endpoint, self.caller.clone());
         endpoint.mqtt_up.store(true, Ordering::Relaxed);
         let why = tokio::select! {
             () = cancel.cancelled() => None,
-            why = self.talk() => Some(why),
+            why = self.converse() => Some(why.unwrap_or(Closed::TakesNoMore)),
         };
         endpoint.mqtt_up.store(false, Ordering::Relaxed);
         if why.is_none() {
-            let _ = self.out.publish(&self.topic("online"), "false", true).await;
+            let _ = self.publish("online", "false", true).await;
             self.link.close().await;
         }
         why
     }
 
-    async fn talk(&mut self) -> Closed {
+    async fn converse(&mut self) -> Result<Closed, Gone> {
         let mut filters = Vec::new();
         if self.config.enable_rpc {
             filters.push(self.topic("rpc"));
@@ -230,38 +229,27 @@ impl<'a> Session<'a> {
         if self.config.enable_control {
             filters.extend([self.topic("command"), TO_ALL.to_owned()]);
         }
-        match self.converse(filters).await {
-            Ok(why) => why,
-            Err(Gone) => Closed::TakesNoMore,
-        }
-    }
-
-    async fn converse(&mut self, filters: Vec<String>) -> Result<Closed, Gone> {
         if !filters.is_empty() {
             self.out.subscribe(filters).await?;
         }
-        self.out
-            .publish(&self.topic("online"), "true", true)
-            .await?;
+        self.publish("online", "true", true).await?;
         let mut grounds = self.endpoint.watch();
         // A start that finds no value yet says everything once there is one.
-        let mut notifier = self.notifier();
+        let ground = self.endpoint.ground();
+        let mut notifier = Notifier::new(Kind::Passive, &self.context(&ground));
         self.tell(&mut notifier).await?;
         if self.config.status_ntf {
             self.statuses(|_| true).await?;
         }
         loop {
-            let rest = notifier
-                .wake()
-                .saturating_sub(self.endpoint.clock.now().mono)
-                .max(SHORTEST_WAIT);
+            let wake = self.endpoint.wake_at(notifier.wake());
             tokio::select! {
                 message = self.link.next() => match message {
                     Ok(message) => self.heard(&message).await?,
                     Err(why) => return Ok(why),
                 },
                 Ok(()) = grounds.changed() => self.tell(&mut notifier).await?,
-                () = sleep_until(Instant::now() + rest) => self.tell(&mut notifier).await?,
+                () = sleep_until(wake) => self.tell(&mut notifier).await?,
             }
         }
     }
@@ -274,10 +262,6 @@ impl<'a> Session<'a> {
             .context(ground, self.caller.local, view, manner)
     }
 
-    fn notifier(&self) -> Notifier {
-        Notifier::new(Kind::Passive, &self.context(&self.endpoint.ground()))
-    }
-
     /// Tells what is due, as events and as statuses.
     async fn tell(&self, notifier: &mut Notifier) -> Result<(), Gone> {
         let ground = self.endpoint.ground();
@@ -288,9 +272,7 @@ impl<'a> Session<'a> {
         for note in notes {
             if self.config.rpc_ntf {
                 let text = notification(id, Some(&dst), note.method, &note.params);
-                self.out
-                    .publish(&self.topic("events/rpc"), text, false)
-                    .await?;
+                self.publish("events/rpc", text, false).await?;
             }
             if self.config.status_ntf && note.method == "NotifyStatus" {
                 let named: Map<String, Value> =
@@ -321,10 +303,8 @@ impl<'a> Session<'a> {
             if component == "ts" || !which(component) || (stale && power) {
                 continue;
             }
-            let topic = self.topic(&format!("status/{component}"));
-            self.out
-                .publish(&topic, status.get().to_owned(), false)
-                .await?;
+            let topic = format!("status/{component}");
+            self.publish(&topic, status.get().to_owned(), false).await?;
         }
         Ok(())
     }
@@ -367,9 +347,7 @@ impl<'a> Session<'a> {
             b"status_update" => self.statuses(|_| true).await,
             b"announce" => {
                 let info = self.endpoint.info().to_string();
-                self.out
-                    .publish(&self.topic("announce"), info.clone(), false)
-                    .await?;
+                self.publish("announce", info.clone(), false).await?;
                 self.out.publish("shellies/announce", info, false).await
             }
             _ => Ok(()),

@@ -130,11 +130,8 @@ pub async fn run(
                 continue;
             }
             if named.is_empty() && ws.server.as_ref() == Some(&target.url) {
-                board.set(line(
-                    &endpoint,
-                    &target,
-                    ListenerState::Off { by: "Ws.SetConfig" },
-                ));
+                let off = ListenerState::Off { by: "Ws.SetConfig" };
+                board.set(line(&endpoint, &target, off));
             } else {
                 board.remove(&line(&endpoint, &target, ListenerState::Listening));
             }
@@ -209,6 +206,7 @@ async fn keep_up(
 ) {
     let (mut pace, shown) = (Pace::default(), target.shown());
     let mut said: Option<Closed> = None;
+    let tell = |state| board.set(line(&endpoint, &target, state));
     loop {
         let dialled = tokio::select! {
             () = cancel.cancelled() => return,
@@ -218,7 +216,7 @@ async fn keep_up(
             Ok((socket, caller)) => {
                 info!("the outbound WebSocket is up");
                 said = None;
-                board.set(line(&endpoint, &target, ListenerState::Listening));
+                tell(ListenerState::Listening);
                 let since = Instant::now();
                 let ended =
                     speak(socket, &endpoint, &caller, memory.as_ref(), &shown, &cancel).await;
@@ -226,11 +224,7 @@ async fn keep_up(
                     return;
                 }
                 warn!("the outbound WebSocket ended ({ended:?}), dialling again");
-                board.set(line(
-                    &endpoint,
-                    &target,
-                    ListenerState::waiting(Closed::Ended),
-                ));
+                tell(ListenerState::waiting(Closed::Ended));
                 Some(since.elapsed())
             }
             Err(Failed { why, refused }) => {
@@ -244,11 +238,7 @@ async fn keep_up(
                         "the outbound WebSocket cannot be opened: {why}; trying on every {every} s"
                     );
                 }
-                board.set(line(
-                    &endpoint,
-                    &target,
-                    ListenerState::waiting(why.clone()),
-                ));
+                tell(ListenerState::waiting(why.clone()));
                 said = Some(why);
                 None
             }
@@ -263,7 +253,7 @@ async fn keep_up(
 /// Talks on one connection; `ws.connected` says so meanwhile.
 async fn speak(
     socket: Socket,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     caller: &Caller,
     memory: &dyn Memory,
     shown: &str,

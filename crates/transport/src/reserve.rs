@@ -4,7 +4,6 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -37,8 +36,8 @@ pub struct Reservation {
     pub hosts: Hosts,
 }
 
-/// What a listener may do about a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a listener may do about a port; of several the last one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Claim {
     /// It is free for it, as far as is known.
     None,
@@ -80,46 +79,29 @@ impl Reservation {
 }
 
 /// All reservations; every listener asks before it binds and goes when one comes.
-#[derive(Clone, Debug)]
-pub struct PortGuard(watch::Sender<Arc<[Reservation]>>);
-
-impl Default for PortGuard {
-    fn default() -> Self {
-        Self(watch::Sender::new(Arc::from([])))
-    }
-}
+#[derive(Clone, Debug, Default)]
+pub struct PortGuard(watch::Sender<Vec<Reservation>>);
 
 impl PortGuard {
     /// These are Home Assistant's from now on, and no others.
     pub fn set(&self, reservations: Vec<Reservation>) {
         self.0.send_if_modified(|old| {
-            let changed = **old != *reservations;
-            if changed {
-                *old = reservations.into();
-            }
+            let changed = *old != reservations;
+            *old = reservations;
             changed
         });
     }
 
     /// All of them.
     #[must_use]
-    pub fn all(&self) -> Arc<[Reservation]> {
-        Arc::clone(&self.0.borrow())
+    pub fn all(&self) -> Vec<Reservation> {
+        self.0.borrow().clone()
     }
 
     /// What this listener may do.
     #[must_use]
     pub fn claim(&self, wanted: &ListenerSpec) -> Claim {
-        let claims = self
-            .0
-            .borrow()
-            .iter()
-            .map(|r| r.claim(wanted.bind, wanted.port))
-            .collect::<Vec<_>>();
-        [Claim::Taken, Claim::Beside]
-            .into_iter()
-            .find(|claim| claims.contains(claim))
-            .unwrap_or(Claim::None)
+        greatest(&self.0.borrow(), wanted)
     }
 
     /// Ends once the port of this listener is known to be Home Assistant's.
@@ -133,14 +115,15 @@ impl PortGuard {
     }
 
     async fn wait(&self, so: impl Fn(Claim) -> bool, wanted: &ListenerSpec) {
-        let mut seen = self.0.subscribe();
-        // The sender lives in `self`.
-        while !so(self.claim(wanted)) {
-            if seen.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-        }
+        // The sender lives in `self`, so it does not fail.
+        let mut all = self.0.subscribe();
+        let _ = all.wait_for(|all| so(greatest(all, wanted))).await;
     }
+}
+
+fn greatest(all: &[Reservation], wanted: &ListenerSpec) -> Claim {
+    let claims = all.iter().map(|r| r.claim(wanted.bind, wanted.port));
+    claims.max().unwrap_or(Claim::None)
 }
 
 /// This host's addresses, those of loopback included.

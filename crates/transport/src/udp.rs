@@ -8,22 +8,20 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     board::Board,
-    endpoint::{Credentials, Endpoint, FrameOutcome, Spoken, Terms},
+    endpoint::{Credentials, Endpoint, FrameOutcome, Spoken, Terms, connected_caller},
     ground::Ground,
     limits::{Rate, exempt},
     listener::{self, ListenerSpec},
@@ -57,39 +55,36 @@ pub async fn run(
     board: Board,
     cancel: CancellationToken,
 ) {
-    let Some((own, broadcast)) =
-        listener::acquire(&wanted, &board, &cancel, || bind(&wanted)).await
-    else {
+    let Some(sockets) = listener::acquire(&wanted, &board, &cancel, || bind(&wanted)).await else {
         return;
     };
-    let first = own.first().map(Arc::clone);
-    let own = own.into_iter().map(|socket| (socket, None));
-    // A socket bound to a broadcast address cannot send; its answers leave by the address itself.
-    let broadcast = broadcast.map(|socket| (socket, first));
-    let serving = own
-        .chain(broadcast)
+    let serving = sockets
+        .into_iter()
         .map(|(socket, out)| serve(socket, out, Arc::clone(&endpoint), cancel.clone()));
     futures_util::future::join_all(serving).await;
 }
 
-type Sockets = (Vec<Arc<PacketSocket>>, Option<Arc<PacketSocket>>);
+/// A socket, and the one that sends in its place where it cannot.
+type Bound = (Arc<PacketSocket>, Option<Arc<PacketSocket>>);
 
 /// Every address of `wanted`; bound to one IPv4 address, also that subnet's broadcast address,
 /// because a socket on a unicast address hears no broadcast (`docs/decisions.md#ports`).
-fn bind(wanted: &ListenerSpec) -> io::Result<Sockets> {
-    let own = listener::bind_all(wanted, |at| PacketSocket::bind(at).map(Arc::new))?;
-    let port = own.first().map_or(wanted.port, |s| s.local().port());
-    let broadcast = wanted.bind.and_then(broadcast_of).and_then(|broadcast| {
-        PacketSocket::bind_shared(SocketAddr::new(broadcast, port))
-            .inspect_err(|error| {
-                tracing::warn!(
-                    listener = wanted.name,
-                    "{broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard"
-                );
-            })
-            .ok()
-    });
-    Ok((own, broadcast.map(Arc::new)))
+fn bind(wanted: &ListenerSpec) -> io::Result<Vec<Bound>> {
+    let own = |at| PacketSocket::bind(at).map(|socket| (Arc::new(socket), None));
+    let mut sockets = listener::bind_all(wanted, own)?;
+    let first = sockets.first().map(|(socket, _)| Arc::clone(socket));
+    let port = first.as_ref().map_or(wanted.port, |s| s.local().port());
+    if let Some(broadcast) = wanted.bind.and_then(broadcast_of) {
+        match PacketSocket::bind_shared(SocketAddr::new(broadcast, port)) {
+            // It cannot send; its answers leave by the address itself.
+            Ok(socket) => sockets.push((Arc::new(socket), first)),
+            Err(error) => tracing::warn!(
+                listener = wanted.name,
+                "{broadcast}:{port} cannot be bound ({error}): batteries that search by broadcast will not be heard"
+            ),
+        }
+    }
+    Ok(sockets)
 }
 
 fn broadcast_of(address: IpAddr) -> Option<IpAddr> {
@@ -115,8 +110,6 @@ fn long_enough(reply: Bytes) -> Bytes {
     longer.freeze()
 }
 
-type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// Answers on one bound socket until cancelled; `out` sends in its place where it cannot.
 pub async fn serve(
     socket: Arc<PacketSocket>,
@@ -136,7 +129,7 @@ pub async fn serve(
         held: AtomicUsize::new(0),
     };
     let port = Arc::new(port);
-    let mut under_way: FuturesUnordered<Answering> = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
     let mut complained = false;
     loop {
         tokio::select! {
@@ -146,8 +139,9 @@ pub async fn serve(
                 Ok(datagram) => {
                     let bytes = Bytes::copy_from_slice(&buffer[..datagram.len]);
                     let port = Arc::clone(&port);
-                    let mut answering: Answering = Box::pin(async move { port.answer(datagram, bytes).await });
-                    if std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await.is_pending() {
+                    let mut answering = async move { port.answer(datagram, bytes).await }.boxed();
+                    // What waits is looked at anew among those under way.
+                    if (&mut answering).now_or_never().is_none() {
                         under_way.push(answering);
                     }
                 }
@@ -185,16 +179,10 @@ impl Port {
 
     fn caller(&self, datagram: &Datagram) -> Caller {
         let local = self.out.local();
+        let reached = datagram.local.or(Some(local.ip()));
         Caller {
-            peer: datagram.peer.ip().to_canonical(),
-            peer_port: datagram.peer.port(),
-            local: datagram
-                .local
-                .or(Some(local.ip()))
-                .filter(|ip| !ip.is_unspecified() && !ip.is_multicast()),
-            local_port: local.port(),
-            channel: Channel::Udp,
-            agent: None,
+            local: reached.filter(|ip| !ip.is_unspecified() && !ip.is_multicast()),
+            ..connected_caller(Channel::Udp, datagram.peer, local)
         }
     }
 
@@ -217,21 +205,15 @@ impl Port {
     async fn answer(&self, datagram: Datagram, bytes: Bytes) {
         let endpoint = &self.endpoint;
         let caller = self.caller(&datagram);
-        let reached = caller.local;
-        match self.reply(&caller, &datagram, &bytes).await {
-            Err(why) => endpoint
-                .consumers
-                .packet(&caller, Some(why), endpoint.clock.now()),
-            Ok(reply) => {
-                endpoint
-                    .consumers
-                    .packet(&caller, None, endpoint.clock.now());
-                if let Some(reply) = reply
-                    && let Err(error) = self.out.send(&reply, reached, datagram.peer).await
-                {
-                    tracing::debug!(listener = "udp", peer = %datagram.peer, %error, "an answer was not sent");
-                }
-            }
+        let reply = self.reply(&caller, &datagram, &bytes).await;
+        let dropped = reply.as_ref().err().copied();
+        endpoint
+            .consumers
+            .packet(&caller, dropped, endpoint.clock.now());
+        if let Ok(Some(reply)) = reply
+            && let Err(error) = self.out.send(&reply, caller.local, datagram.peer).await
+        {
+            tracing::debug!(listener = "udp", peer = %datagram.peer, %error, "an answer was not sent");
         }
     }
 
@@ -243,7 +225,7 @@ impl Port {
         bytes: &Bytes,
     ) -> Result<Option<Bytes>, &'static str> {
         let endpoint = &self.endpoint;
-        if datagram.truncated || datagram.len > self.max {
+        if datagram.len > self.max {
             return Err("oversize");
         }
         let ground = endpoint.ground();

@@ -7,23 +7,24 @@
 //! can take one: a reader that is slow misses old powers and delays nobody, and no queue grows.
 
 use std::{
-    future::Future,
+    error::Error,
     pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt, Sink, SinkExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered,
+};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, Sleep, sleep_until},
 };
-use tokio_tungstenite::tungstenite::error::CapacityError;
+use tokio_tungstenite::tungstenite::{self, error::CapacityError};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -62,9 +63,6 @@ const GONE_AFTER: Duration = Duration::from_secs(110);
 
 /// What a client whose message was too long has to take our close frame in.
 const TO_READ_THE_CLOSE: Duration = Duration::from_millis(300);
-
-/// A wake-up that is due at once is taken this late, so that no clock can make a socket spin.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// When notifications begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +133,7 @@ impl Message for axum::extract::ws::Message {
     }
 }
 
-impl Message for tokio_tungstenite::tungstenite::Message {
+impl Message for tungstenite::Message {
     fn from_text(text: Bytes) -> Self {
         text.try_into().map_or_else(|_| Self::ping(), Self::Text)
     }
@@ -145,7 +143,7 @@ impl Message for tokio_tungstenite::tungstenite::Message {
     }
 
     fn close(code: u16, reason: &'static str) -> Self {
-        Self::Close(Some(tokio_tungstenite::tungstenite::protocol::CloseFrame {
+        Self::Close(Some(tungstenite::protocol::CloseFrame {
             code: code.into(),
             reason: reason.into(),
         }))
@@ -160,23 +158,14 @@ impl Message for tokio_tungstenite::tungstenite::Message {
     }
 }
 
-/// Why a socket of the library gives nothing more.
-pub trait Failure {
-    /// A message or frame was longer than [`MAX_MESSAGE`].
-    fn too_long(&self) -> bool;
-}
-
-impl Failure for tokio_tungstenite::tungstenite::Error {
-    fn too_long(&self) -> bool {
-        matches!(self, Self::Capacity(CapacityError::MessageTooLong { .. }))
-    }
-}
-
-impl Failure for axum::Error {
-    fn too_long(&self) -> bool {
-        let inner = std::error::Error::source(self)
-            .and_then(|e| e.downcast_ref::<tokio_tungstenite::tungstenite::Error>());
-        inner.is_some_and(Failure::too_long)
+/// Why a socket gives nothing more. The library's error is what axum's comes from.
+fn ended_by(error: &(dyn Error + 'static)) -> Ended {
+    let failed = error
+        .downcast_ref()
+        .or_else(|| error.source()?.downcast_ref());
+    match failed {
+        Some(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. })) => Ended::TooLong,
+        _ => Ended::ByPeer,
     }
 }
 
@@ -205,28 +194,6 @@ impl Ended {
     }
 }
 
-type Answering<'a> = Pin<Box<dyn Future<Output = Spoken> + Send + 'a>>;
-
-/// Who gets notifications on this socket, and as what.
-#[derive(Debug, PartialEq, Eq)]
-enum Audience {
-    /// Nobody yet.
-    Nobody,
-    /// A listener that has not spoken, or one that is pushed to from the start.
-    Pushed(Option<Arc<str>>),
-    /// A client that gave its `src`: bound once.
-    Bound(Arc<str>),
-}
-
-impl Audience {
-    fn dst(&self) -> Option<&str> {
-        match self {
-            Self::Bound(dst) | Self::Pushed(Some(dst)) => Some(dst),
-            Self::Pushed(None) | Self::Nobody => None,
-        }
-    }
-}
-
 /// Where it is seen that there is something new.
 type News = watch::Receiver<Arc<Ground>>;
 
@@ -239,30 +206,41 @@ async fn news(mut grounds: News) -> News {
     grounds
 }
 
-/// What tells one socket when to notify. Its futures live on between the requests of the socket:
-/// taking a place in a queue of waiters anew for each of them costs more than answering it.
+/// Who is notified on one socket, and what tells when. Its futures live on between the requests of
+/// the socket: taking a place in a queue of waiters anew for each of them costs more than answering
+/// it.
 struct Listening {
     notifier: Notifier,
     manner: Manner,
-    /// `src` of who is notified.
+    /// `src` of who is notified, once it gave one: it is bound to that. Without, it is a listener
+    /// that has not spoken, or one that is pushed to from the start.
     src: Option<Arc<str>>,
+    /// `dst` of what goes to one without `src`.
+    dst: Option<Arc<str>>,
     /// The total that the newest note tells, W.
     value: Option<f64>,
-    news: Pin<Box<dyn Future<Output = News> + Send>>,
+    news: BoxFuture<'static, News>,
     wake: Pin<Box<Sleep>>,
 }
 
 impl Listening {
-    fn new(kind: Kind, endpoint: &Endpoint, caller: &Caller, src: Option<&str>) -> Self {
+    fn new(
+        kind: Kind,
+        endpoint: &Endpoint,
+        caller: &Caller,
+        src: Option<Arc<str>>,
+        dst: Option<Arc<str>>,
+    ) -> Self {
         let mut grounds = endpoint.watch();
         let ground = Arc::clone(&grounds.borrow_and_update());
         let view = endpoint.scaled(&ground, caller, None);
-        let manner = endpoint.manner(&ground, Manner::default(), caller, src, None);
+        let manner = endpoint.manner(&ground, Manner::default(), caller, src.as_deref(), None);
         let context = endpoint.context(&ground, caller.local, view, manner);
         Self {
             notifier: Notifier::new(kind, &context),
             manner,
-            src: src.map(Arc::from),
+            src,
+            dst,
             value: None,
             news: Box::pin(news(grounds)),
             wake: Box::pin(sleep_until(Instant::now())),
@@ -293,12 +271,8 @@ impl Listening {
         self.value = view.totals.map(|t| t.act_power.get());
         let context = endpoint.context(&ground, caller.local, view, self.manner);
         let notes = self.notifier.poll(&ground.device, &context, &policy);
-        let rest = self
-            .notifier
-            .wake()
-            .saturating_sub(endpoint.clock.now().mono)
-            .max(SHORTEST_WAIT);
-        self.wake.as_mut().reset(Instant::now() + rest);
+        let wake = endpoint.wake_at(self.notifier.wake());
+        self.wake.as_mut().reset(wake);
         notes
     }
 }
@@ -309,14 +283,13 @@ struct Conversation<'a, S> {
     caller: &'a Caller,
     rules: &'a Rules,
     close: &'a CancellationToken,
-    audience: Audience,
     listening: Option<Listening>,
 }
 
 /// Talks on `socket` until one side ends it. Ends cleanly with code 1001 when `close` is cancelled.
 pub async fn converse<S, M, E>(
     socket: S,
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     caller: &Caller,
     rules: &Rules,
     close: &CancellationToken,
@@ -324,16 +297,15 @@ pub async fn converse<S, M, E>(
 where
     S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
     M: Message + Send,
-    E: Failure + Send,
+    E: Error + Send + 'static,
 {
-    let _present = Present::new(endpoint, caller);
+    let _present = Present::new(endpoint, caller.clone());
     let mut conversation = Conversation {
         socket,
         endpoint,
         caller,
         rules,
         close,
-        audience: Audience::Nobody,
         listening: None,
     };
     let ended = match conversation.run().await {
@@ -355,7 +327,7 @@ impl<S, M, E> Conversation<'_, S>
 where
     S: Stream<Item = Result<M, E>> + Sink<M> + Unpin + Send,
     M: Message + Send,
-    E: Failure + Send,
+    E: Error + Send + 'static,
 {
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         let (endpoint, caller, rules) = (self.endpoint, self.caller, self.rules);
@@ -369,7 +341,7 @@ where
         };
         let held = AtomicUsize::new(0);
         let held = &held;
-        let mut under_way: FuturesUnordered<Answering<'_>> = FuturesUnordered::new();
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Spoken>> = FuturesUnordered::new();
         let mut heard = Instant::now();
         let mut pinged = heard;
         let mut told_to_close = pin!(self.close.cancelled());
@@ -383,8 +355,7 @@ where
                 Some(spoken) = under_way.next(), if !under_way.is_empty() => self.answer(spoken).await?,
                 notes = Listening::next(&mut self.listening, endpoint, caller) => self.notify(notes).await?,
                 message = self.socket.next(), if under_way.len() < IN_FLIGHT + held.load(Ordering::Relaxed).min(HELD) => {
-                    let ended = |failed: E| if failed.too_long() { Ended::TooLong } else { Ended::ByPeer };
-                    let message = message.ok_or(Ended::ByPeer)?.map_err(ended)?;
+                    let message = message.ok_or(Ended::ByPeer)?.map_err(|error| ended_by(&error))?;
                     heard = Instant::now();
                     let Some(payload) = message.payload() else { continue };
                     let ground = endpoint.ground();
@@ -394,21 +365,22 @@ where
                         continue;
                     }
                     let credentials = Credentials::of_frames(rules.ask_password);
-                    let mut answering: Answering<'_> = Box::pin(async move {
+                    let mut answering = async move {
                         let manner = Manner::http(ground.channels.strict_minimal_payload);
                         let terms = Terms { credentials, foreign: rules.foreign, manner, held: Some(held), ..Terms::on(&ground) };
                         endpoint.frames(caller, &payload, terms).await
-                    });
+                    }
+                    .boxed();
                     // Nearly every answer is there at once; only those that read records or take
-                    // effect are waited for beside others.
-                    match std::future::poll_fn(|cx| Poll::Ready(answering.as_mut().poll(cx))).await {
-                        Poll::Ready(spoken) => {
+                    // effect are waited for beside others, and looked at anew there.
+                    match (&mut answering).now_or_never() {
+                        Some(spoken) => {
                             if spoken.accepted() {
                                 passive_at = None;
                             }
                             self.answer(spoken).await?;
                         }
-                        Poll::Pending => {
+                        None => {
                             passive_at = None;
                             under_way.push(answering);
                         }
@@ -442,64 +414,56 @@ where
         if !accepted {
             return Ok(());
         }
-        match (&self.audience, spoken.src) {
-            (Audience::Nobody | Audience::Pushed(_), Some(src)) => {
-                let listening = self.listening.get_or_insert_with(|| {
-                    Listening::new(Kind::Inbound, self.endpoint, self.caller, Some(&src))
-                });
-                listening.src = Some(Arc::clone(&src));
-                let (ground, manner) = (self.endpoint.ground(), Manner::default());
-                listening.manner =
-                    self.endpoint
-                        .manner(&ground, manner, self.caller, Some(&src), None);
-                self.audience = Audience::Bound(src);
+        let (endpoint, caller) = (self.endpoint, self.caller);
+        match (&mut self.listening, spoken.src) {
+            (Some(Listening { src: Some(_), .. }), _) | (None, None) => {}
+            (None, src) => {
+                self.listening = Some(Listening::new(Kind::Inbound, endpoint, caller, src, None));
+            }
+            (Some(pushed), Some(src)) => {
+                let (ground, manner) = (endpoint.ground(), Manner::default());
+                pushed.manner = endpoint.manner(&ground, manner, caller, Some(&src), None);
+                pushed.src = Some(src);
             }
             // A passive listener that spoke without `src` follows the device's rules: answers, no
             // notifications.
-            (Audience::Pushed(_), None) if matches!(self.rules.opening, Opening::Passive(_)) => {
-                self.audience = Audience::Nobody;
+            (Some(_), None) if matches!(self.rules.opening, Opening::Passive(_)) => {
                 self.listening = None;
             }
-            (Audience::Pushed(_), None) => {
-                if let Some(listening) = &mut self.listening
-                    && listening.notifier.introduced()
-                {
-                    let notes = listening.due(self.endpoint, self.caller);
+            (Some(pushed), None) => {
+                if pushed.notifier.introduced() {
+                    let notes = pushed.due(endpoint, caller);
                     self.notify(notes).await?;
                     if let Some(introduced) = &self.rules.introduced {
                         introduced.notify_one();
                     }
                 }
             }
-            _ => {}
         }
         Ok(())
     }
 
     /// Begins to push to somebody who has not asked: everything first, then what changes.
     async fn push(&mut self, kind: Kind, dst: Option<Arc<str>>) -> Result<(), Ended> {
-        self.audience = Audience::Pushed(dst);
-        let listening =
-            self.listening
-                .insert(Listening::new(kind, self.endpoint, self.caller, None));
-        let notes = listening.due(self.endpoint, self.caller);
+        let (endpoint, caller) = (self.endpoint, self.caller);
+        let listening = Listening::new(kind, endpoint, caller, None, dst);
+        let notes = self.listening.insert(listening).due(endpoint, caller);
         self.notify(notes).await
     }
 
     async fn notify(&mut self, notes: Vec<Note>) -> Result<(), Ended> {
         for note in notes {
+            let listening = self.listening.as_ref();
+            let dst = listening.and_then(|l| l.src.as_deref().or(l.dst.as_deref()));
+            let value = listening.and_then(|l| l.value);
+            let value = value.filter(|_| note.topic == Topic::Power);
             let text = notification(
                 &self.endpoint.ground().device.identity.id,
-                self.audience.dst(),
+                dst,
                 note.method,
                 &note.params,
             );
             self.send(M::from_text(text.into())).await?;
-            let value = self
-                .listening
-                .as_ref()
-                .and_then(|l| l.value)
-                .filter(|_| note.topic == Topic::Power);
             self.endpoint
                 .consumers
                 .notified(self.caller, value, self.endpoint.clock.now());

@@ -14,7 +14,7 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Call, Endpoint, Ground};
+use super::{Call, Endpoint, Ground, SHORTEST_WAIT};
 use config::ControlMode;
 use consumers::{
     Ask, Caller,
@@ -24,8 +24,6 @@ use device::{Method, View};
 
 /// A question that control names no time for is looked at again after this.
 const LOOK: Duration = Duration::from_secs(30);
-/// No clock can make a question spin.
-const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 
 /// What becomes of a battery's question.
 pub(super) enum Due {

@@ -175,16 +175,19 @@ mod tests {
             .collect()
     }
 
+    /// Whether who sends these headers is taken for a page of somebody else; `named` is what
+    /// `cors_origins` says.
+    fn is_foreign(named: &str, pairs: &[(&'static str, &str)]) -> bool {
+        foreign(&headers(pairs), &[named.to_owned()])
+    }
+
     #[test]
     fn a_program_and_our_own_page_are_not_foreign() {
-        let any = ["*".to_owned()];
-        assert!(!foreign(&headers(&[("host", "192.0.2.7")]), &any));
-        assert!(!foreign(
-            &headers(&[
-                ("host", "192.0.2.7:8080"),
-                ("origin", "http://192.0.2.7:8080")
-            ]),
-            &any
+        let (plain, host) = (("host", "192.0.2.7"), ("host", "192.0.2.7:8080"));
+        assert!(!is_foreign("*", &[plain]));
+        assert!(!is_foreign(
+            "*",
+            &[host, ("origin", "http://192.0.2.7:8080")]
         ));
         for origin in [
             "http://evil.example",
@@ -193,76 +196,40 @@ mod tests {
             "http://192.0.2.7.evil.example:8080",
             "",
         ] {
-            assert!(
-                foreign(
-                    &headers(&[("host", "192.0.2.7:8080"), ("origin", origin)]),
-                    &any
-                ),
-                "{origin}"
-            );
+            assert!(is_foreign("*", &[host, ("origin", origin)]), "{origin}");
         }
-        assert!(foreign(
-            &headers(&[("host", "192.0.2.7"), ("sec-fetch-site", "cross-site")]),
-            &any
-        ));
-        let named = ["http://page.example".to_owned()];
-        assert!(!foreign(
-            &headers(&[("host", "192.0.2.7"), ("origin", "http://page.example")]),
-            &named
-        ));
+        assert!(is_foreign("*", &[plain, ("sec-fetch-site", "cross-site")]));
+        let named = "http://page.example";
+        assert!(!is_foreign(named, &[plain, ("origin", named)]));
     }
 
     #[test]
     fn a_page_whose_name_was_made_to_point_here_is_foreign_and_a_program_is_not() {
-        let any = ["*".to_owned()];
-        for host in [
+        let (browser, own) = (
+            ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+            ("sec-fetch-site", "same-origin"),
+        );
+        for name in [
             "evil.example",
             "evil.example:8080",
             "192.0.2.7.evil.example",
         ] {
-            let origin = format!("http://{host}");
-            assert!(
-                foreign(&headers(&[("host", host), ("origin", &origin)]), &any),
-                "{host}"
-            );
-            assert!(
-                foreign(
-                    &headers(&[
-                        ("host", host),
-                        ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)")
-                    ]),
-                    &any
-                ),
-                "{host}"
-            );
-            assert!(
-                foreign(
-                    &headers(&[("host", host), ("sec-fetch-site", "same-origin")]),
-                    &any
-                ),
-                "{host}"
-            );
-            for agent in ["python-requests/2.32", "aioshelly", "Mozilla"] {
-                assert!(
-                    !foreign(&headers(&[("host", host), ("user-agent", agent)]), &any),
-                    "{host} {agent}"
-                );
+            let (host, origin) = (("host", name), format!("http://{name}"));
+            let page = ("origin", &*origin);
+            for sign in [page, browser, own] {
+                assert!(is_foreign("*", &[host, sign]), "{name} {sign:?}");
             }
-            assert!(!foreign(&headers(&[("host", host)]), &any), "{host}");
-            let named = [format!("{origin}/")];
-            assert!(
-                !foreign(&headers(&[("host", host), ("origin", &origin)]), &named),
-                "{host}"
-            );
-            assert!(
-                !foreign(
-                    &headers(&[("host", host), ("sec-fetch-site", "same-origin")]),
-                    &named
-                ),
-                "{host}"
-            );
+            for agent in ["python-requests/2.32", "aioshelly", "Mozilla"] {
+                let program = ("user-agent", agent);
+                assert!(!is_foreign("*", &[host, program]), "{name} {agent}");
+            }
+            assert!(!is_foreign("*", &[host]), "{name}");
+            for sign in [page, own] {
+                let named = format!("{origin}/");
+                assert!(!is_foreign(&named, &[host, sign]), "{name} {sign:?}");
+            }
         }
-        for host in [
+        for name in [
             "192.0.2.7",
             "[fe80::1]:8080",
             "shellypro3em-aabbccddeeff.local",
@@ -270,35 +237,18 @@ mod tests {
             "meter",
             "meter.fritz.box",
         ] {
-            let origin = format!("http://{host}");
-            assert!(
-                !foreign(
-                    &headers(&[
-                        ("host", host),
-                        ("origin", &origin),
-                        ("user-agent", "Mozilla/5.0")
-                    ]),
-                    &any
-                ),
-                "{host}"
-            );
-            assert!(
-                !foreign(
-                    &headers(&[
-                        ("host", host),
-                        ("user-agent", "Mozilla/5.0"),
-                        ("sec-fetch-site", "same-origin")
-                    ]),
-                    &any
-                ),
-                "{host}"
-            );
+            let (host, origin) = (("host", name), format!("http://{name}"));
+            for proof in [("origin", &*origin), own] {
+                assert!(
+                    !is_foreign("*", &[host, browser, proof]),
+                    "{name} {proof:?}"
+                );
+            }
         }
     }
 
     #[test]
     fn a_browser_has_to_prove_where_it_comes_from_and_a_program_has_not() {
-        let any = ["*".to_owned()];
         let chromium = (
             "user-agent",
             "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0 Safari/537.36",
@@ -340,10 +290,8 @@ mod tests {
                 "Mozilla/5.0 (Android 14; Mobile; rv:130.0) Gecko/130.0 Firefox/130.0",
             )],
         ] {
-            assert!(
-                foreign(&headers(&[&[host], signs].concat()), &any),
-                "{signs:?}"
-            );
+            let all = [&[host], signs].concat();
+            assert!(is_foreign("*", &all), "{signs:?}");
         }
         for signs in [
             &[][..],
@@ -366,10 +314,8 @@ mod tests {
             &[chromium, ("origin", "http://192.0.2.7")],
             &[chromium, ("sec-fetch-site", "same-origin")],
         ] {
-            assert!(
-                !foreign(&headers(&[&[host], signs].concat()), &any),
-                "{signs:?}"
-            );
+            let all = [&[host], signs].concat();
+            assert!(!is_foreign("*", &all), "{signs:?}");
         }
     }
 

@@ -13,10 +13,7 @@ use futures_util::{Stream, StreamExt, stream};
 use serde::Deserialize;
 use serde_json::Number;
 
-use super::{
-    downloads::DownloadSlot,
-    request::{Asked, Posted},
-};
+use super::{downloads::DownloadSlot, request::Asked};
 use config::Profile;
 use device::{
     RpcError,
@@ -47,27 +44,22 @@ fn seconds(number: &Number) -> i64 {
 }
 
 /// `/emdata/0/data.csv`: in profile triphase.
-pub(super) async fn emdata(asked: Posted) -> Answer {
-    file(asked, Profile::Triphase, Columns::Em, "emdata").await
+pub(super) async fn emdata(asked: Asked, body: Body) -> Answer {
+    file(asked, body, Profile::Triphase, Columns::Em, "emdata").await
 }
 
 /// `/em1data/<n>/data.csv`: in profile monophase.
-pub(super) async fn em1data(Path(id): Path<String>, asked: Posted) -> Answer {
+pub(super) async fn em1data(Path(id): Path<String>, asked: Asked, body: Body) -> Answer {
     let id = id.parse().ok().filter(|id| *id < 3);
-    let columns = id.map(Columns::Em1).ok_or_else(|| not_here(&asked.0))?;
-    file(asked, Profile::Monophase, columns, "em1data").await
+    let columns = id.map(Columns::Em1).ok_or_else(|| not_here(&asked))?;
+    file(asked, body, Profile::Monophase, columns, "em1data").await
 }
 
 fn not_here(asked: &Asked) -> Response<Body> {
     asked.refuse(StatusCode::NOT_FOUND, "Not Found")
 }
 
-async fn file(
-    Posted(asked, body): Posted,
-    profile: Profile,
-    columns: Columns,
-    name: &str,
-) -> Answer {
+async fn file(asked: Asked, body: Body, profile: Profile, columns: Columns, name: &str) -> Answer {
     asked.admit()?;
     if asked.ground.state.profile != profile {
         return Err(not_here(&asked));

@@ -17,14 +17,14 @@ impl Site {
                 host: host.clone(),
                 site: Arc::downgrade(site),
             };
-            let _ = site.hosts.0.set(sites.iter().map(named).collect());
+            let _ = site.hosts.set(sites.iter().map(named).collect());
         }
     }
 
     /// The other meter that a request is for. An address, an unknown name, and one that two of them
     /// bear name nobody.
     pub(super) fn named(self: &Arc<Self>, uri: &Uri, headers: &HeaderMap) -> Option<Arc<Self>> {
-        let known = self.hosts.0.get().filter(|known| known.len() > 1)?;
+        let known = self.hosts.get().filter(|known| known.len() > 1)?;
         let label = label(
             uri.host()
                 .or_else(|| headers.get(header::HOST)?.to_str().ok())?,

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension,
     body::Body,
-    extract::{FromRequest, FromRequestParts, Request, rejection::ExtensionRejection},
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts as Head},
+    extract::{FromRequestParts, rejection::ExtensionRejection},
+    http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts as Head},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -46,32 +46,22 @@ pub(super) struct Asked {
     pub(super) ground: Arc<Ground>,
 }
 
-/// The same with the body, which is read by [`Asked::read`].
-pub(super) struct Posted(pub(super) Asked, pub(super) Body);
-
-impl FromRequest<Arc<Site>> for Posted {
+impl FromRequestParts<Arc<Site>> for Asked {
     type Rejection = ExtensionRejection;
 
-    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, Self::Rejection> {
-        let (mut head, body) = request.into_parts();
-        let connection = Extension::<Arc<Connection>>::from_request_parts(&mut head, site).await?;
-        let asked = Asked {
+    /// Takes the head away: what is extracted after it is the body, to be read by [`Asked::read`].
+    async fn from_request_parts(
+        head: &mut Head,
+        site: &Arc<Site>,
+    ) -> Result<Self, Self::Rejection> {
+        let connection = Extension::<Arc<Connection>>::from_request_parts(head, site).await?;
+        let (nothing, ()) = Request::new(()).into_parts();
+        Ok(Self {
             site: Arc::clone(site),
             connection: connection.0,
-            head,
+            head: std::mem::replace(head, nothing),
             ground: site.endpoint.ground(),
-        };
-        Ok(Self(asked, body))
-    }
-}
-
-impl FromRequest<Arc<Site>> for Asked {
-    type Rejection = ExtensionRejection;
-
-    async fn from_request(request: Request, site: &Arc<Site>) -> Result<Self, Self::Rejection> {
-        Posted::from_request(request, site)
-            .await
-            .map(|Posted(asked, _)| asked)
+        })
     }
 }
 

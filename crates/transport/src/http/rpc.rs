@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::{
     legacy::{legacy_batch, legacy_frame},
-    request::{Asked, Posted, silence, status},
+    request::{Asked, silence, status},
 };
 use crate::endpoint::{Bare, FrameOutcome, closed};
 use device::frame::query_to_params;
@@ -92,7 +92,8 @@ pub(super) async fn get(Path(method): Path<String>, asked: Asked) -> Response<Bo
 /// `POST /rpc/<Method>`: the query is not read.
 pub(super) async fn post(
     Path(method): Path<String>,
-    Posted(asked, body): Posted,
+    asked: Asked,
+    body: Body,
 ) -> Result<Response<Body>, Response<Body>> {
     let body = asked.read(body).await?;
     let text = std::str::from_utf8(&body).map_err(|_| malformed(&asked))?;
@@ -100,7 +101,7 @@ pub(super) async fn post(
 }
 
 /// `POST /rpc`.
-pub(super) async fn frame(Posted(asked, body): Posted) -> Result<Response<Body>, Response<Body>> {
+pub(super) async fn frame(asked: Asked, body: Body) -> Result<Response<Body>, Response<Body>> {
     let body = asked.read(body).await?;
     Ok(frames(&asked, &body).await)
 }

@@ -39,7 +39,8 @@ pub struct Site {
     /// Conversations over WebSocket: the tasks that they run in are not the listener's.
     pub(super) sockets: TaskTracker,
     pub(super) pages: Option<Router>,
-    pub(super) hosts: Hosts,
+    /// The meters of this process.
+    pub(super) hosts: OnceLock<Vec<Named>>,
     pub(super) downloads: Downloads,
 }
 
@@ -68,19 +69,17 @@ impl Site {
     }
 
     fn plain(endpoint: Arc<Endpoint>, board: Board, vitals: Arc<dyn Vitals>) -> Self {
-        let (rate, connections, sockets) =
-            (Arc::default(), Connections::default(), TaskTracker::new());
         Self {
             endpoint,
             board,
             vitals,
             role: Role::Device,
             span: Span::current(),
-            rate,
-            connections,
-            sockets,
+            rate: Arc::default(),
+            connections: Connections::default(),
+            sockets: TaskTracker::new(),
             pages: None,
-            hosts: Hosts::default(),
+            hosts: OnceLock::new(),
             downloads: Downloads::default(),
         }
     }
@@ -91,10 +90,6 @@ impl Site {
         &self.connections
     }
 }
-
-/// The meters of this process, as one of them knows them.
-#[derive(Default)]
-pub(super) struct Hosts(pub(super) OnceLock<Vec<Named>>);
 
 /// A meter and the host name that it is announced with.
 pub(super) struct Named {

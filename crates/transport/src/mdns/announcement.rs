@@ -24,9 +24,9 @@ pub struct Announcement {
     /// `mdns_ip`, or the meter's own bind address; `None`: those of the interface.
     pub address: Option<IpAddr>,
     /// TXT of `_http._tcp`.
-    pub http_txt: Vec<(&'static str, String)>,
+    pub http_txt: Vec<String>,
     /// TXT of `_shelly._tcp`.
-    pub shelly_txt: Vec<(&'static str, String)>,
+    pub shelly_txt: Vec<String>,
     /// Whether it is announced as `_shelly._tcp`: see [`told_apart`].
     pub shelly: bool,
 }
@@ -42,25 +42,23 @@ impl Announcement {
         address: Option<IpAddr>,
     ) -> Self {
         let (generation, app) = match profile {
-            MdnsProfile::Solakon => ("3".to_owned(), "shellypro3em".to_owned()),
-            _ => (identity.generation.to_string(), identity.app.clone()),
+            MdnsProfile::Solakon => (3, "shellypro3em"),
+            _ => (identity.generation, &*identity.app),
         };
-        let mut http_txt = vec![("gen", generation.clone())];
         let mut shelly_txt = vec![
-            ("gen", generation),
-            ("app", app),
-            ("ver", identity.ver.to_string()),
+            format!("gen={generation}"),
+            format!("app={app}"),
+            format!("ver={}", identity.ver),
         ];
+        let mut http_txt = shelly_txt[..1].to_vec();
         if profile != MdnsProfile::Device {
-            let extra = [
-                ("id", identity.id.to_string()),
-                ("mac", colons(&identity.mac)),
-                ("model", identity.model.clone()),
-                ("fw_id", identity.fw_id.to_string()),
-            ];
-            http_txt.extend(shelly_txt[1..].to_vec());
-            http_txt.extend(extra.clone());
-            shelly_txt.extend(extra);
+            shelly_txt.extend([
+                format!("id={}", identity.id),
+                format!("mac={}", colons(&identity.mac)),
+                format!("model={}", identity.model),
+                format!("fw_id={}", identity.fw_id),
+            ]);
+            http_txt.clone_from(&shelly_txt);
         }
         Self {
             meter: meter.to_owned(),
@@ -82,15 +80,9 @@ impl Announcement {
         if addresses.is_empty() {
             return Vec::new();
         }
-        let text = |txt: &[(&'static str, String)]| {
-            txt.iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect::<Vec<_>>()
-        };
-        let mut services = vec![(HTTP, text(&self.http_txt))];
-        if self.shelly {
-            services.push((SHELLY, text(&self.shelly_txt)));
-        }
+        let mut services = vec![(HTTP, self.http_txt.clone())];
+        let shelly = self.shelly.then(|| (SHELLY, self.shelly_txt.clone()));
+        services.extend(shelly.clone());
         let unit = |instance: &str, host: &str, services| Unit {
             instance: instance.to_owned(),
             host: host.to_owned(),
@@ -99,10 +91,10 @@ impl Announcement {
             services,
         };
         let mut units = vec![unit(&self.instance, &self.host, services)];
-        if let Some(name) = name.filter(|_| self.shelly)
+        if let (Some(shelly), Some(name)) = (shelly, name)
             && let Some(host) = self.named_host(name)
         {
-            units.push(unit(name, &host, vec![(SHELLY, text(&self.shelly_txt))]));
+            units.push(unit(name, &host, vec![shelly]));
         }
         units
     }
@@ -174,30 +166,20 @@ mod tests {
         let a = Announcement::new("", &identity(), MdnsProfile::Device, None, None);
         assert_eq!(a.instance.as_str(), "shellypro3em-aabbccddeeff");
         assert_eq!(a.host.as_str(), "ShellyPro3EM-AABBCCDDEEFF");
-        assert_eq!(a.http_txt, [("gen", "2".to_owned())]);
-        assert_eq!(
-            a.shelly_txt,
-            [
-                ("gen", "2".to_owned()),
-                ("app", "Pro3EM".to_owned()),
-                ("ver", "1.7.5".to_owned())
-            ]
-        );
+        assert_eq!(a.http_txt, ["gen=2"]);
+        assert_eq!(a.shelly_txt, ["gen=2", "app=Pro3EM", "ver=1.7.5"]);
     }
 
     #[test]
     fn solakon_sees_what_it_looks_for() {
         let a = Announcement::new("", &identity(), MdnsProfile::Solakon, None, None);
         for want in [
-            ("gen", "3"),
-            ("app", "shellypro3em"),
-            ("mac", "AA:BB:CC:DD:EE:FF"),
-            ("id", "shellypro3em-aabbccddeeff"),
+            "gen=3",
+            "app=shellypro3em",
+            "mac=AA:BB:CC:DD:EE:FF",
+            "id=shellypro3em-aabbccddeeff",
         ] {
-            assert!(
-                a.shelly_txt.iter().any(|(k, v)| (*k, v.as_str()) == want),
-                "{want:?}"
-            );
+            assert!(a.shelly_txt.iter().any(|text| text == want), "{want}");
         }
     }
 

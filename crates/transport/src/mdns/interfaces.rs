@@ -133,30 +133,28 @@ fn default_route(table: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    pub(in crate::mdns) fn interface(name: &str, ip: &str, prefixlen: u8) -> InterfaceAddresses {
+        let address = IfAddr::V4(if_addrs::Ifv4Addr {
+            ip: ip.parse().unwrap(),
+            netmask: [0; 4].into(),
+            prefixlen,
+            broadcast: None,
+        });
+        InterfaceAddresses {
+            name: name.into(),
+            addresses: vec![address],
+        }
+    }
+
     #[test]
     fn an_address_of_no_announced_network_is_named() {
-        let v4 = |ip: &str, prefixlen| {
-            let ip = ip.parse().unwrap();
-            IfAddr::V4(if_addrs::Ifv4Addr {
-                ip,
-                netmask: [0; 4].into(),
-                prefixlen,
-                broadcast: None,
-            })
-        };
         let found = [
-            InterfaceAddresses {
-                name: "eth0".into(),
-                addresses: vec![v4("192.0.2.5", 25)],
-            },
-            InterfaceAddresses {
-                name: "wlan0".into(),
-                addresses: vec![v4("198.51.100.9", 24)],
-            },
+            interface("eth0", "192.0.2.5", 25),
+            interface("wlan0", "198.51.100.9", 24),
         ];
         for inside in ["192.0.2.5", "192.0.2.99", "198.51.100.1"] {
             assert_eq!(outside(inside.parse().unwrap(), &found), None, "{inside}");

@@ -104,9 +104,9 @@ impl Schedule {
         if !query.probes() {
             self.lately
                 .retain(|(at, _)| now.saturating_duration_since(*at) < SPARING);
-            replies.retain(|reply| !self.lately.iter().any(|(_, what)| *what == said(reply)));
+            replies.retain(|reply| !self.lately.iter().any(|(_, what)| *what == reply.what));
             self.lately
-                .extend(replies.iter().map(|reply| (now, said(reply))));
+                .extend(replies.iter().map(|reply| (now, reply.what.clone())));
             let surplus = self.lately.len().saturating_sub(REMEMBERED);
             self.lately.drain(..surplus);
         }
@@ -129,42 +129,23 @@ impl Schedule {
     }
 }
 
-/// What a reply tells, and of which unit.
-fn said(reply: &Reply) -> Vec<String> {
-    std::iter::once(reply.unit.to_string())
-        .chain(reply.what.iter().cloned())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use simple_dns::{CLASS, Name, Packet, QCLASS, QTYPE, Question, ResourceRecord, TYPE};
+    use simple_dns::{Packet, QTYPE, ResourceRecord, TYPE};
 
-    use super::{super::zone::SHELLY, *};
+    use super::{
+        super::zone::{
+            self, SHELLY,
+            tests::{asking, question},
+        },
+        *,
+    };
 
     const JITTER: Duration = Duration::from_millis(70);
 
     fn unit(instance: &str) -> Unit {
-        let services = vec![(SHELLY, vec!["gen=2".to_owned()])];
-        Unit {
-            instance: instance.into(),
-            host: instance.into(),
-            port: 80,
-            addresses: vec!["192.0.2.10".parse().unwrap()],
-            services,
-        }
-    }
-
-    fn question(name: &str, kind: TYPE) -> Vec<u8> {
-        let mut packet = Packet::new_query(0);
-        packet.questions.push(Question::new(
-            Name::new(name).unwrap(),
-            QTYPE::TYPE(kind),
-            QCLASS::CLASS(CLASS::IN),
-            false,
-        ));
-        packet.build_bytes_vec().unwrap()
+        zone::tests::unit(instance, instance)
     }
 
     /// Instances whose goodbye these packets are.
@@ -239,7 +220,7 @@ mod tests {
     fn nothing_is_answered_between_goodbye_and_announcement() {
         let (mut schedule, start) = (Schedule::default(), Instant::now());
         schedule.follow(&[unit("a")], start);
-        let bytes = question("a.local", TYPE::A);
+        let bytes = question(&[("a.local", TYPE::A)]);
         let query = Query::parse(&bytes).unwrap();
         assert!(
             schedule.ask(&query, JITTER, start).is_empty()
@@ -256,7 +237,10 @@ mod tests {
         let (mut schedule, start) = (Schedule::default(), Instant::now());
         schedule.follow(&[unit("a")], start);
         run(&mut schedule, start);
-        let (mine, shared) = (question("a.local", TYPE::A), question(SHELLY, TYPE::PTR));
+        let (mine, shared) = (
+            question(&[("a.local", TYPE::A)]),
+            question(&[(SHELLY, TYPE::PTR)]),
+        );
         let (mine, shared) = (Query::parse(&mine).unwrap(), Query::parse(&shared).unwrap());
         let now = start + Duration::from_secs(300);
         assert_eq!(schedule.ask(&mine, JITTER, now).len(), 1);
@@ -272,7 +256,7 @@ mod tests {
         assert_eq!(schedule.tick(now).len(), 0);
         assert_eq!(schedule.tick(now + JITTER).len(), 1);
         for n in 0..500 {
-            let bytes = question(SHELLY, TYPE::PTR);
+            let bytes = question(&[(SHELLY, TYPE::PTR)]);
             schedule.ask(
                 &Query::parse(&bytes).unwrap(),
                 JITTER,
@@ -288,13 +272,8 @@ mod tests {
         schedule.follow(&[unit("a")], start);
         run(&mut schedule, start);
         let record: ResourceRecord<'static> = unit("a").records().remove(3);
-        let mut packet = Packet::new_query(0);
-        packet.questions.push(Question::new(
-            record.name.clone(),
-            QTYPE::ANY,
-            QCLASS::CLASS(CLASS::IN),
-            false,
-        ));
+        let name = record.name.to_string();
+        let mut packet = asking(&[(&name, QTYPE::ANY)]);
         packet.name_servers.push(record);
         let bytes = packet.build_bytes_vec().unwrap();
         for _ in 0..3 {

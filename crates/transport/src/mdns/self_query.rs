@@ -96,20 +96,11 @@ pub(super) async fn taken(interfaces: &Interfaces, host: &str) -> bool {
     let Ok(daemon) = on(interfaces) else {
         return false;
     };
-    let millis = u64::try_from(OWNER_PATIENCE.as_millis()).ok();
     let mut taken = false;
-    if let Ok(answers) = daemon.resolve_hostname(&format!("{host}.local."), millis) {
+    if let Ok(answers) = daemon.resolve_hostname(&format!("{host}.local."), None) {
         let end = Instant::now() + OWNER_PATIENCE;
-        while let Ok(Ok(event)) = timeout_at(end, answers.recv_async()).await {
-            match event {
-                HostnameResolutionEvent::AddressesFound(..) => {
-                    taken = true;
-                    break;
-                }
-                HostnameResolutionEvent::SearchTimeout(_)
-                | HostnameResolutionEvent::SearchStopped(_) => break,
-                _ => {}
-            }
+        while !taken && let Ok(Ok(event)) = timeout_at(end, answers.recv_async()).await {
+            taken = matches!(event, HostnameResolutionEvent::AddressesFound(..));
         }
     }
     let _ = daemon.shutdown();
@@ -128,16 +119,12 @@ async fn seen(
     let answers = daemon.browse(KIND)?;
     let end = Instant::now() + PATIENCE;
     let mut found = BTreeSet::new();
-    while found.len() < hosts.len() {
-        match timeout_at(end, answers.recv_async()).await {
-            Ok(Ok(ServiceEvent::ServiceResolved(service))) => {
-                let host = service.host.trim_end_matches('.').to_ascii_lowercase();
-                if hosts.contains(&host) {
-                    found.insert(host);
-                }
-            }
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => break,
+    while found.len() < hosts.len()
+        && let Ok(Ok(event)) = timeout_at(end, answers.recv_async()).await
+    {
+        if let ServiceEvent::ServiceResolved(service) = event {
+            let host = service.host.trim_end_matches('.').to_ascii_lowercase();
+            found.extend(hosts.get(&host).cloned());
         }
     }
     let _ = daemon.shutdown();

@@ -107,13 +107,8 @@ impl Unit {
     /// The whole with a life of nothing: a goodbye.
     #[must_use]
     pub fn goodbye(&self) -> Option<Vec<u8>> {
-        packet(
-            self.records()
-                .into_iter()
-                .map(|r| Record { ttl: 0, ..r })
-                .collect(),
-            Vec::new(),
-        )
+        let gone = self.records().into_iter().map(|r| Record { ttl: 0, ..r });
+        packet(gone.collect(), Vec::new())
     }
 
     /// What of it answers `question`, and what goes with it unasked.
@@ -124,9 +119,8 @@ impl Unit {
         let records = self.records();
         let asked = |r: &&Record| r.name == question.qname && r.match_qtype(question.qtype);
         let mut answers: Vec<Record> = records.iter().filter(asked).cloned().collect();
-        if name(&[], KINDS) == question.qname
-            && matches!(question.qtype, QTYPE::ANY | QTYPE::TYPE(TYPE::PTR))
-        {
+        let of_kinds = name(&[], KINDS) == question.qname;
+        if of_kinds && matches!(question.qtype, QTYPE::ANY | QTYPE::TYPE(TYPE::PTR)) {
             answers.extend(
                 self.services
                     .iter()
@@ -144,35 +138,22 @@ impl Unit {
                 }),
             ));
         }
-        let mut beside: Vec<Record> = Vec::new();
-        for answer in &answers {
-            let follows = |r: &&Record| match &answer.rdata {
-                RData::PTR(PTR(instance)) => {
-                    r.name == *instance || matches!(r.rdata, RData::A(_) | RData::AAAA(_))
-                }
-                RData::SRV(_) | RData::NSEC(_) => matches!(r.rdata, RData::A(_) | RData::AAAA(_)),
-                _ => false,
-            };
-            let kinds = answer.name == name(&[], KINDS);
-            for record in records.iter().filter(|_| !kinds).filter(follows) {
-                if !answers.contains(record) && !beside.contains(record) {
-                    beside.push(record.clone());
-                }
-            }
-        }
+        let follows = |answer: &Record, r: &Record| match &answer.rdata {
+            RData::PTR(PTR(instance)) => r.name == *instance || is_address(r),
+            RData::SRV(_) | RData::NSEC(_) => is_address(r),
+            _ => false,
+        };
+        let mut beside = records;
+        beside.retain(|r| {
+            !answers.contains(r) && !of_kinds && answers.iter().any(|answer| follows(answer, r))
+        });
         (answers, beside)
     }
 
     /// Which types the host has.
     fn types(&self) -> NsecTypeBitMap<'static> {
-        let mut bitmap = vec![
-            0_u8;
-            if self.addresses.iter().any(IpAddr::is_ipv6) {
-                4
-            } else {
-                1
-            }
-        ];
+        let any_v6 = self.addresses.iter().any(IpAddr::is_ipv6);
+        let mut bitmap = vec![0_u8; if any_v6 { 4 } else { 1 }];
         for address in &self.addresses {
             let kind: usize = if address.is_ipv4() { 1 } else { 28 };
             if let Some(byte) = bitmap.get_mut(kind / 8) {
@@ -184,6 +165,10 @@ impl Unit {
             bitmap: bitmap.into(),
         }
     }
+}
+
+fn is_address(record: &Record) -> bool {
+    matches!(record.rdata, RData::A(_) | RData::AAAA(_))
 }
 
 fn packet(answers: Vec<Record>, beside: Vec<Record>) -> Option<Vec<u8>> {
@@ -200,9 +185,7 @@ pub struct Query<'a>(Packet<'a>);
 /// What is to be sent in answer, one packet a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Which of the units answers.
-    pub unit: usize,
-    /// Names and types, to tell whether the same went out a moment ago.
+    /// Which unit answers, names and types, to tell whether the same went out a moment ago.
     pub what: Vec<String>,
     /// Whether others may answer too, so that it is sent a little later.
     pub shared: bool,
@@ -231,16 +214,15 @@ impl<'a> Query<'a> {
     pub fn replies(&self, units: &[&Unit]) -> Vec<Reply> {
         let of = |(index, unit): (usize, &&Unit)| {
             let (answers, beside) = self.of(unit);
-            let what: Vec<String> = answers
+            let names = answers
                 .iter()
-                .map(|r| format!("{} {:?}", r.name, r.rdata.type_code()))
-                .collect();
+                .map(|r| format!("{} {:?}", r.name, r.rdata.type_code()));
+            let what = std::iter::once(index.to_string()).chain(names).collect();
             let shared = answers.iter().any(|r| matches!(r.rdata, RData::PTR(_)));
             let bytes = (!answers.is_empty())
                 .then(|| packet(answers, beside))
                 .flatten()?;
             Some(Reply {
-                unit: index,
                 what,
                 shared,
                 bytes,
@@ -253,11 +235,8 @@ impl<'a> Query<'a> {
     /// itself.
     #[must_use]
     pub fn plain_reply(&self, units: &[&Unit]) -> Option<Vec<u8>> {
-        let (mut answers, mut beside): (Vec<Record>, Vec<Record>) = (Vec::new(), Vec::new());
-        for (more, with) in units.iter().map(|unit| self.of(unit)) {
-            answers.extend(more);
-            beside.extend(with);
-        }
+        let all: (Vec<_>, Vec<_>) = units.iter().map(|unit| self.of(unit)).unzip();
+        let (answers, beside) = (all.0.concat(), all.1.concat());
         if answers.is_empty() {
             return None;
         }
@@ -302,29 +281,26 @@ impl<'a> Query<'a> {
             }
         }
         let mut told: Vec<Record> = Vec::new();
-        beside.retain(|r| {
-            !answers.contains(r) && !told.contains(r) && {
-                told.push(r.clone());
-                true
+        for record in beside {
+            if !answers.contains(&record) && !told.contains(&record) {
+                told.push(record);
             }
-        });
-        (answers, beside)
+        }
+        (answers, told)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
     use serde_json::Value;
 
     use super::*;
 
-    fn unit(instance: &str, host: &str) -> Unit {
-        let txt = ["gen=2", "app=Pro3EM", "ver=1.7.5"]
-            .map(str::to_owned)
-            .to_vec();
-        let services = vec![(SHELLY, txt)];
+    pub(in crate::mdns) fn unit(instance: &str, host: &str) -> Unit {
+        let txt = ["gen=2", "app=Pro3EM", "ver=1.7.5"].map(str::to_owned);
+        let services = vec![(SHELLY, txt.to_vec())];
         Unit {
             instance: instance.into(),
             host: host.into(),
@@ -334,17 +310,22 @@ mod tests {
         }
     }
 
-    fn question(names: &[(&str, TYPE)]) -> Vec<u8> {
+    /// A packet that asks for these.
+    pub(in crate::mdns) fn asking<'a>(names: &[(&'a str, impl Into<QTYPE> + Copy)]) -> Packet<'a> {
         let mut packet = Packet::new_query(0);
         for (name, kind) in names {
             packet.questions.push(Question::new(
                 Name::new(name).unwrap(),
-                QTYPE::TYPE(*kind),
+                (*kind).into(),
                 QCLASS::CLASS(CLASS::IN),
                 false,
             ));
         }
-        packet.build_bytes_vec().unwrap()
+        packet
+    }
+
+    pub(in crate::mdns) fn question(names: &[(&str, TYPE)]) -> Vec<u8> {
+        asking(names).build_bytes_vec().unwrap()
     }
 
     /// A record in the words of the capture.
@@ -475,13 +456,7 @@ mod tests {
     fn what_the_asker_knows_is_not_repeated() {
         let unit = unit("shellypro3em-02000000003e", "ShellyPro3EM-02000000003E");
         let ask = |ttl| {
-            let mut packet = Packet::new_query(0);
-            packet.questions.push(Question::new(
-                Name::new(SHELLY).unwrap(),
-                QTYPE::TYPE(TYPE::PTR),
-                QCLASS::CLASS(CLASS::IN),
-                false,
-            ));
+            let mut packet = asking(&[(SHELLY, TYPE::PTR)]);
             packet.answers.push(ResourceRecord {
                 ttl,
                 ..unit.records().remove(0)
@@ -495,13 +470,9 @@ mod tests {
     #[test]
     fn a_plain_resolver_gets_one_short_lived_answer_to_itself() {
         let units = [unit("a", "a"), unit("b", "b")];
-        let mut packet = Packet::new_query(4711);
-        packet.questions.push(Question::new(
-            Name::new(SHELLY).unwrap(),
-            QTYPE::TYPE(TYPE::PTR),
-            QCLASS::CLASS(CLASS::IN),
-            true,
-        ));
+        let mut packet = asking(&[(SHELLY, TYPE::PTR)]);
+        packet.set_id(4711);
+        packet.questions[0].unicast_response = true;
         let bytes = packet.build_bytes_vec().unwrap();
         let reply = Query::parse(&bytes)
             .unwrap()
