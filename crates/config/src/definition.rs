@@ -59,9 +59,6 @@ pub enum Kind {
     Meters,
 }
 
-/// The Supervisor's type of a text of any form, read from a number too.
-pub const ANY_TEXT: &str = "match(^.*$)";
-
 /// Text without bounds or form.
 pub const TEXT: Kind = Kind::Text {
     min: 0,
@@ -392,7 +389,7 @@ impl Kind {
             | Self::Match(Pattern::Entities) => "str".into(),
             // As `str`, but a number without quotes in the YAML editor becomes text instead of
             // being refused.
-            Self::Text { .. } | Self::Match(_) => ANY_TEXT.into(),
+            Self::Text { .. } | Self::Match(_) => "match(^.*$)".into(),
             Self::Password => "password".into(),
             Self::Port => "port".into(),
             Self::Choice(words) => format!("list({})", words.join("|")),

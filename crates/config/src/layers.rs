@@ -105,15 +105,13 @@ fn file(inputs: &LoadInputs, out: &mut Gathered) {
                         name: def.env_name().into(),
                     }
                 };
-                let problem = Problem::value(Layer::File, def.key, Some(def), &value, why);
+                let problem = Problem::value(Layer::File, def.key, def, &value, why);
                 out.unknown(inputs.app, problem);
             }
             Some(def) if inputs.app && def.on_in_form() && value == Value::Bool(true) => {}
             Some(def) => out.push(def, Layer::File, key, Some(Raw::Json(value))),
             None => {
-                let nearest = definitions::nearest(&key);
-                let kind = definitions::find(nearest).map(|d| d.kind);
-                let problem = Problem::unknown(Layer::File, &key, nearest, kind);
+                let problem = Problem::unknown(Layer::File, &key, definitions::nearest(&key));
                 out.unknown(inputs.app, problem);
             }
         }
@@ -186,10 +184,9 @@ fn environment(inputs: &LoadInputs, out: &mut Gathered) {
         // Both spellings are compared: `VIRTUAL_SHELLY_HTTP_PORT` means the option that is called
         // `HTTP_PORT` here.
         let key = name[ENV_PREFIX.len()..].to_lowercase();
-        let def = definitions::find(definitions::nearest(&key));
-        let nearest = def.map(Definition::env_name).unwrap_or_default();
-        let kind = def.map(|def| def.kind);
-        let problem = Problem::unknown(Layer::Environment, name, nearest, kind);
+        let nearest = definitions::nearest(&key);
+        let mut problem = Problem::unknown(Layer::Environment, name, nearest);
+        problem.nearest = definitions::find(nearest).map(|def| def.env_name().into());
         out.unknown(inputs.app, problem);
     }
 }

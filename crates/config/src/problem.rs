@@ -5,11 +5,14 @@ use std::{fmt, path::Path, sync::Arc};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::definition::{Definition, Kind};
+use super::{
+    definition::Definition,
+    definitions::{self, NAME},
+};
 use vocab::{
     Layer, MASK, mask_url,
     one_line::one_line,
-    reason::{Limit, Reason, Wrong},
+    reason::{Reason, Wrong},
 };
 
 /// Sort of a problem.
@@ -25,9 +28,6 @@ pub enum ProblemKind {
     /// The options file itself.
     File,
 }
-
-/// What the name of a meter may be.
-pub(super) const NAME: Limit = Limit::Long { min: 1, max: 32 };
 
 /// One thing that is wrong. Its text is one line and shows no secret.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -111,13 +111,12 @@ impl Problem {
     pub(super) fn value(
         layer: Layer,
         key: impl Into<String>,
-        def: Option<&Definition>,
+        def: &Definition,
         value: &Value,
         allowed: impl Into<Reason>,
     ) -> Self {
-        let secret = def.is_some_and(Definition::secret);
         Self {
-            value: Some(show(value, secret)),
+            value: Some(show(value, def.secret())),
             ..Self::new(ProblemKind::Value, layer, key.into(), allowed)
         }
     }
@@ -135,17 +134,13 @@ impl Problem {
         }
     }
 
-    /// A key that is no option; `nearest` is the name meant, with what it takes. The value is not
-    /// shown: nobody knows whether it is a secret.
-    pub(super) fn unknown(
-        layer: Layer,
-        key: &str,
-        nearest: impl Into<String>,
-        kind: Option<Kind>,
-    ) -> Self {
-        let allowed = Reason::Limit(kind.map_or(NAME, Kind::limit));
+    /// A key that is no option; `nearest` is the key meant, told with what it takes. The value is
+    /// not shown: nobody knows whether it is a secret.
+    pub(super) fn unknown(layer: Layer, key: &str, nearest: &str) -> Self {
+        let meant = definitions::find(nearest).unwrap_or(&NAME);
+        let allowed = Reason::Limit(meant.kind.limit());
         Self {
-            nearest: Some(nearest.into()),
+            nearest: Some(nearest.to_owned()),
             ..Self::new(ProblemKind::Unknown, layer, clean(key, 64), allowed)
         }
     }
@@ -177,7 +172,7 @@ fn without_secrets(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(without_secrets).collect(),
         Value::Object(members) => {
             let hide = |(key, value): (&String, &Value)| {
-                let known = super::definitions::find(key).is_some_and(|def| !def.secret());
+                let known = definitions::find(key).is_some_and(|def| !def.secret());
                 let shown = (known || key == "name").then(|| without_secrets(value));
                 (key.clone(), shown.unwrap_or_else(|| MASK.into()))
             };

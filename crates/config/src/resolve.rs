@@ -257,7 +257,7 @@ fn effective(
             Ok(Some(value)) => (best, wrong) = (Some((value, *layer)), None),
             Err(allowed) => {
                 let problem =
-                    Problem::value(*layer, def.key, Some(def), &raw.shown(), allowed).named(name);
+                    Problem::value(*layer, def.key, def, &raw.shown(), allowed).named(name);
                 (best, wrong) = (None, Some(Reason::from(&problem)));
                 problems.push(problem);
             }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 const ADDRESS: Kind = form(Form::Address);
-const IDENTITY_TEXT: Kind = Kind::Text {
+pub(super) const IDENTITY_TEXT: Kind = Kind::Text {
     min: 1,
     max: 32,
     form: Form::Any,
