@@ -8,7 +8,7 @@ use super::{
     definitions,
     inputs::LoadInputs,
     meters,
-    problem::Problem,
+    problem::{Findings, Problem},
     resolve::load,
     value::{Raw, check},
 };
@@ -85,12 +85,14 @@ pub fn validate(key: &str, value: &Value) -> Result<Option<Value>, Box<Problem>>
     };
     let checked = check(def, &Raw::Json(value.clone()))
         .map_err(|allowed| Box::new(Problem::value(Layer::File, key, def, value, allowed)))?;
-    if let (Kind::Meters, Some(Value::Array(entries))) = (def.kind, &checked)
-        && let Some(problem) = meters::read(entries, Layer::File).1.into_iter().next()
-    {
-        return Err(Box::new(problem));
+    let mut found = Findings::new(false);
+    if let (Kind::Meters, Some(Value::Array(entries))) = (def.kind, &checked) {
+        meters::read(entries, Layer::File, &mut found);
     }
-    Ok(checked)
+    match found.problems.into_iter().next() {
+        Some(problem) => Err(Box::new(problem)),
+        None => Ok(checked),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{
     definition::{Definition, Kind},
     definitions::{self, NAME},
     meter_values::Meter,
-    problem::Problem,
+    problem::{Findings, Problem},
     value::{self, Raw},
 };
 use vocab::{
@@ -18,8 +18,7 @@ use vocab::{
 
 /// Reads all entries, which this layer says, as meters; what is wrong is listed and left out. Lists
 /// are lists then.
-pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Meter>, Vec<Problem>) {
-    let mut problems = Vec::new();
+pub(super) fn read(entries: &[Value], layer: Layer, found: &mut Findings) -> Vec<Meter> {
     let mut names = BTreeSet::new();
     let mut read = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
@@ -34,7 +33,7 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Meter>, Vec<Problem>
             let Some(def) = definitions::find(name).filter(|def| definitions::in_meter(def)) else {
                 let known = definitions::meter_entry().map(|def| def.key);
                 let nearest = definitions::nearest_of(name, known);
-                problems.push(Problem::unknown(layer, &meter.full(name), nearest));
+                found.unknown(Problem::unknown(layer, &meter.full(name), nearest));
                 continue;
             };
             match member(def, given) {
@@ -46,7 +45,7 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Meter>, Vec<Problem>
                     if def.safety {
                         meter.blocked.push(Reason::from(&problem));
                     }
-                    problems.push(problem);
+                    found.wrong(problem);
                 }
             }
         }
@@ -58,18 +57,19 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Meter>, Vec<Problem>
         meter.name = match name.as_ref().and_then(Value::as_str) {
             Some(name) if names.insert(name.to_owned()) => name.to_owned(),
             Some(name) => {
-                let taken = Wrong::NameTaken;
-                problems.push(Problem::conflict(layer, key, Some(given), taken));
+                let problem = Problem::conflict(layer, key, Some(given), Wrong::NameTaken);
+                found.wrong(problem);
                 free(&mut names, &format!("{name} {}", index + 2))
             }
             None => {
-                problems.push(Problem::value(layer, key, &NAME, given, NAME.kind.limit()));
+                let problem = Problem::value(layer, key, &NAME, given, NAME.kind.limit());
+                found.wrong(problem);
                 free(&mut names, &format!("meter {}", index + 2))
             }
         };
         read.push(meter);
     }
-    (read, problems)
+    read
 }
 
 /// A name that no other meter has: counters and records are kept under it.
@@ -104,7 +104,9 @@ mod tests {
             {"name": "garage", "a_pwoer": "sensor.x", "hold": -1, "stale": "maybe", "device_id": "shellypro3em-2cbcbb0a1b2c"},
             {}
         ]);
-        let (read, problems) = read(entries.as_array().unwrap(), Layer::File);
+        let mut found = Findings::new(false);
+        let read = read(entries.as_array().unwrap(), Layer::File, &mut found);
+        let problems = found.problems;
         assert_eq!(read[0].name, "garage");
         assert_eq!(read[0].values["udp_ports"], json!([1011, 1012]));
         assert_eq!(read[0].values["outbound_ws"], json!(["ws://gx/"]));

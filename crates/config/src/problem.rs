@@ -48,6 +48,46 @@ pub struct Problem {
     pub allowed: Reason,
 }
 
+/// What was found while options were read: what is wrong, and what is worth a line.
+pub(super) struct Findings {
+    /// Under the Supervisor.
+    pub app: bool,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is worth a line, and stops nothing.
+    pub warnings: Vec<Reason>,
+}
+
+impl Findings {
+    /// Nothing yet.
+    pub fn new(app: bool) -> Self {
+        Self {
+            app,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// As app an unknown key is a warning: a restored or newer file must not stop the meter.
+    pub fn unknown(&mut self, problem: Problem) {
+        if self.app {
+            self.warn(&problem);
+        } else {
+            self.wrong(problem);
+        }
+    }
+
+    /// Notes what is wrong.
+    pub fn wrong(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Notes what is worth a line.
+    pub fn warn(&mut self, what: impl Into<Reason>) {
+        self.warnings.push(what.into());
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Reason::from(self).fmt(f)

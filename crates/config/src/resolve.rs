@@ -12,7 +12,7 @@ use super::{
     layers::{self, Gathered, Given},
     meter_values::{Meter, Secretly, Values, default_value},
     meters,
-    problem::{Problem, ProblemKind},
+    problem::{Findings, Problem},
     readers,
     settings::{Inputs, Settings},
     value,
@@ -100,13 +100,7 @@ impl Resolved {
         }
         let mut settings = assemble::settings(&meters, &started.data_dir, started.app);
         // What was found at the start was said then.
-        checks::listeners(
-            &mut settings,
-            &meters,
-            started.app,
-            &mut Vec::new(),
-            &mut Vec::new(),
-        );
+        checks::listeners(&mut settings, &meters, &mut Findings::new(started.app));
         for meter in &mut settings.meters {
             let now = self.meters.0.iter().position(|new| new.name == meter.name);
             if now.is_some_and(|index| self.absent_reason(index).is_some()) {
@@ -148,8 +142,7 @@ impl Default for Settings {
 pub fn load(inputs: &LoadInputs) -> Resolved {
     let Gathered {
         given,
-        mut problems,
-        mut warnings,
+        mut found,
         file_broken,
     } = layers::gather(inputs);
     let mut first = Meter {
@@ -160,7 +153,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
     let (mut shared, mut inherited) = (Vec::new(), Vec::new());
     for def in definitions::all() {
         let said = given.get(def.key).map_or(&[][..], Vec::as_slice);
-        let (effective, wrong) = effective(def, said, &mut problems);
+        let (effective, wrong) = effective(def, said, &mut found);
         if let Some(wrong) = wrong.filter(|_| def.safety) {
             match (definitions::in_meter(def), def.inherited) {
                 (false, _) => shared.push(wrong.clone()),
@@ -176,7 +169,10 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
     }
     quiet_sources(&mut first);
     demo_ports(&mut first, inputs);
-    let mut meters = further(&first, inputs.app, &mut problems, &mut warnings);
+    let mut meters = match first.values.get("meters") {
+        Some(Value::Array(entries)) => meters::read(entries, first.layer("meters"), &mut found),
+        _ => Vec::new(),
+    };
     for meter in &mut meters {
         meter.blocked.extend(shared.iter().cloned());
         for (key, wrong) in &inherited {
@@ -186,21 +182,15 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         }
     }
     meters.insert(0, first);
-    readers::lay(&mut meters, &mut warnings);
-    checks::values(&mut meters, &mut problems, &mut warnings);
+    readers::lay(&mut meters, &mut found);
+    checks::values(&mut meters, &mut found);
     let absent_reasons: Vec<(usize, Reason)> = meters
         .iter()
         .enumerate()
         .flat_map(|(index, meter)| meter.blocked.iter().map(move |why| (index, why.clone())))
         .collect();
     let mut settings = assemble::settings(&meters, &inputs.data_dir, inputs.app);
-    checks::listeners(
-        &mut settings,
-        &meters,
-        inputs.app,
-        &mut problems,
-        &mut warnings,
-    );
+    checks::listeners(&mut settings, &meters, &mut found);
     for (index, _) in &absent_reasons {
         if let Some(meter) = settings.meters.get_mut(*index) {
             meter.inputs = Inputs::none();
@@ -225,8 +215,8 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         settings,
         values,
         origin,
-        problems,
-        warnings,
+        problems: found.problems,
+        warnings: found.warnings,
         absent_reasons,
         app: inputs.app,
         meters: Secretly(meters),
@@ -239,7 +229,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
 fn effective(
     def: &'static Definition,
     said: &[Given],
-    problems: &mut Vec<Problem>,
+    found: &mut Findings,
 ) -> (Option<(Value, Layer)>, Option<Reason>) {
     let (mut best, mut wrong) = (None, None);
     for Given { layer, name, value } in said {
@@ -259,7 +249,7 @@ fn effective(
                 let problem =
                     Problem::value(*layer, def.key, def, &raw.shown(), allowed).named(name);
                 (best, wrong) = (None, Some(Reason::from(&problem)));
-                problems.push(problem);
+                found.wrong(problem);
             }
         }
     }
@@ -296,24 +286,4 @@ fn demo_ports(first: &mut Meter, inputs: &LoadInputs) {
             first.values.insert(key, value.clone());
         }
     }
-}
-
-fn further(
-    first: &Meter,
-    app: bool,
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<Reason>,
-) -> Vec<Meter> {
-    let Some(Value::Array(entries)) = first.values.get("meters") else {
-        return Vec::new();
-    };
-    let (meters, found) = meters::read(entries, first.layer("meters"));
-    for problem in found {
-        if app && problem.kind == ProblemKind::Unknown {
-            warnings.push(Reason::from(&problem));
-        } else {
-            problems.push(problem);
-        }
-    }
-    meters
 }
