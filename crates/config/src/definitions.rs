@@ -7,7 +7,6 @@
 
 mod channels;
 mod meter;
-pub(crate) mod phases;
 mod service;
 
 use std::{collections::HashMap, sync::OnceLock};
@@ -20,28 +19,20 @@ pub(crate) use service::{LogOptions, StoreOptions};
 
 use super::definition::{Definition, Group, Kind};
 
-/// The tables; those of one group in order.
-const TABLES: [&[Definition]; 20] = [
+/// The tables, a row a field; those of one group in order.
+const TABLES: [&[&[Definition]]; 12] = [
     service::SOURCE,
-    phases::VOLTAGE,
-    phases::CURRENT,
-    phases::POWER_FACTOR,
     meter::IDENTITY,
     meter::METER,
-    phases::POWER,
-    phases::POWER_EXPORT,
-    phases::INVERT,
-    phases::SCALES,
-    phases::OFFSETS,
     channels::CHANNELS,
     channels::SCALING,
     service::DASHBOARD,
     service::MQTT,
     service::STORE,
-    service::PLACES,
+    &[service::PLACES],
     service::FORECAST,
     service::LOG,
-    service::METERS,
+    &[service::METERS],
 ];
 
 /// Environment names that are no options: for tests of what the Supervisor would otherwise fix.
@@ -72,7 +63,7 @@ const METER_EXTRA: [&str; 13] = [
 pub fn all() -> impl Iterator<Item = &'static Definition> {
     static ALL: OnceLock<Vec<&'static Definition>> = OnceLock::new();
     let all = ALL.get_or_init(|| {
-        let mut all: Vec<_> = TABLES.into_iter().flatten().collect();
+        let mut all: Vec<_> = TABLES.into_iter().flatten().copied().flatten().collect();
         all.sort_by_key(|def| def.group);
         all
     });

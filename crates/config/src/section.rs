@@ -27,14 +27,16 @@ pub(super) trait Field: Sized {
 
 /// Declares a section: a struct, the definitions of its options, and how it is read.
 ///
-/// A field is `name: Type = group, "key", kind, "text", .flag()…;`. A section within another comes
-/// last, as `@name: Type;`.
+/// A field is `name: Type = group, "key", kind, "text", .flag()…;`. One that is an option of each
+/// phase is `name: [Type; 3] = group, "_key" env "_KEY", kind, "text of " phase " …", .flag()…;`,
+/// without `env` where the original does not have it. A section within another comes last, as
+/// `@name: Type;`.
 macro_rules! section {
     (
         $(#[$about:meta])*
         $vis:vis struct $name:ident, $table:ident {
-            $($field:ident: $type:ty = $group:expr, $key:literal, $kind:expr, $text:literal
-                $(, $(.$method:ident($($arg:expr),*))+)?;)*
+            $($field:ident: $type:ty = $group:expr, $key:literal $(env $env:literal)?, $kind:expr,
+                $text:literal $(phase $after:literal)? $(, $(.$method:ident($($arg:expr),*))+)?;)*
             $(@$inner:ident: $section:ty;)*
         }
     ) => {
@@ -42,7 +44,7 @@ macro_rules! section {
         #[derive(Clone, Debug, PartialEq)]
         $vis struct $name {
             $(
-                #[doc = concat!("`", $key, "`: ", $text, ".")]
+                #[doc = concat!("`", $key, "`: ", $text $(, "…", $after)?, ".")]
                 $vis $field: $type,
             )*
             $(
@@ -52,17 +54,21 @@ macro_rules! section {
         }
 
         #[doc = concat!("Options of [`", stringify!($name), "`].")]
-        pub(crate) const $table: &[Definition] = &[$(
-            Definition::new($group, $key, $kind, $text)$($(.$method($($arg),*))+)?
-        ),*];
+        pub(crate) const $table: &[&[Definition]] = &[$({
+            const fn with(def: Definition) -> Definition {
+                def$($(.$method($($arg),*))+)?
+            }
+            options!(with, $group, $key $(env $env)?, $kind, $text $(phase $after)?)
+        }),*];
 
         impl $name {
             /// Each field from its option.
             pub(crate) fn read(from: &View<'_>) -> Self {
-                let mut options = $table.iter();
+                let mut options = $table.iter().copied().flatten();
                 let none = Definition::new(Group::Log, "", Kind::Bool, "");
+                let mut next = || options.next().unwrap_or(&none);
                 Self {
-                    $($field: Field::read(from, options.next().unwrap_or(&none)),)*
+                    $($field: read!(from, next $(, $after)?),)*
                     $($inner: <$section>::read(from),)*
                 }
             }
@@ -76,6 +82,38 @@ macro_rules! section {
     };
 }
 pub(super) use section;
+
+/// The option of a field, or those of the three phases.
+macro_rules! options {
+    ($with:ident, $group:expr, $key:literal, $kind:expr, $text:literal) => {
+        &[$with(Definition::new($group, $key, $kind, $text))]
+    };
+    ($with:ident, $group:expr, $key:literal $(env $env:literal)?, $kind:expr,
+        $text:literal phase $after:literal) => {
+        options!(@phases $with, $group, $key, $kind, $text, $after,
+            "a" "A" $($env)?, "b" "B" $($env)?, "c" "C" $($env)?)
+    };
+    (@phases $with:ident, $group:expr, $key:literal, $kind:expr, $text:literal, $after:literal,
+        $($small:literal $large:literal $($env:literal)?),*) => {
+        &[$(
+            $with(Definition::new(
+                $group, concat!($small, $key), $kind, concat!($text, $large, $after),
+            ))$(.env(concat!($large, $env)))?
+        ),*]
+    };
+}
+pub(super) use options;
+
+/// A field from the next of a section's options, or from those of the three phases.
+macro_rules! read {
+    ($from:ident, $next:ident) => {
+        Field::read($from, $next())
+    };
+    ($from:ident, $next:ident, $after:literal) => {
+        std::array::from_fn(|_| Field::read($from, $next()))
+    };
+}
+pub(super) use read;
 
 /// Declares an option's words and what each means.
 macro_rules! choice {

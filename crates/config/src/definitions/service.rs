@@ -7,7 +7,7 @@ use crate::{
     definition::{Definition, Group, Kind, TEXT, form},
     log_levels::LogLevels,
     pattern::{Form, Pattern},
-    section::{Field, section},
+    section::{Field, options, read, section},
     view::View,
 };
 
