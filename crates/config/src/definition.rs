@@ -74,83 +74,49 @@ pub(crate) const fn form(form: Form) -> Kind {
     }
 }
 
-/// Part of the settings page and of the reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Group {
-    /// Where readings come from.
-    Source,
-    /// Power entities.
-    Power,
-    /// Voltage, current, power factor, frequency.
-    Values,
-    /// Energy counters.
-    Energy,
-    /// What is served when values are old, and how they are shifted.
-    Policy,
-    /// Who the device is.
-    Identity,
-    /// Addresses, HTTP and limits.
-    Channels,
-    /// WebSocket.
-    Websocket,
-    /// UDP.
-    Udp,
-    /// Modbus TCP.
-    Modbus,
-    /// mDNS.
-    Mdns,
-    /// WebSockets that we dial.
-    Outbound,
-    /// The MQTT broker.
-    Mqtt,
-    /// Passwords and write protection.
-    Security,
-    /// Power shared between readers.
-    Scaling,
-    /// The page for people.
-    Dashboard,
-    /// Files and retention.
-    Store,
-    /// Forecast.
-    Forecast,
-    /// Log.
-    Log,
-    /// Further meters.
-    Meters,
+/// Declares the groups in the order of the settings page, each with its key and its heading.
+macro_rules! groups {
+    ($($group:ident = $key:literal, $title:literal;)*) => {
+        /// Part of the settings page and of the reference.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Group {
+            $(#[doc = concat!($title, ".")] $group,)*
+        }
+
+        impl Group {
+            const NAMES: &[(Self, &'static str, &'static str)] =
+                &[$((Self::$group, $key, $title)),*];
+        }
+    };
+}
+
+groups! {
+    Source = "source", "Source of the readings";
+    Power = "power", "Power";
+    Values = "values", "Voltage, current, power factor, frequency";
+    Energy = "energy", "Energy counters";
+    Policy = "policy", "Old values and target";
+    Identity = "identity", "Identity";
+    Channels = "channels", "Addresses, HTTP and limits";
+    Websocket = "websocket", "WebSocket";
+    Udp = "udp", "UDP";
+    Modbus = "modbus", "Modbus TCP";
+    Mdns = "mdns", "mDNS";
+    Outbound = "outbound", "Outbound WebSocket";
+    Mqtt = "mqtt", "MQTT";
+    Security = "security", "Protection";
+    Scaling = "scaling", "Shares of several readers";
+    Dashboard = "dashboard", "Dashboard";
+    Store = "store", "Files and retention";
+    Forecast = "forecast", "Forecast";
+    Log = "log", "Log";
+    Meters = "meters", "Further meters";
 }
 
 impl Group {
-    /// Each group in the order of the settings page, with its key and its heading.
-    const NAMES: [(Self, &'static str, &'static str); 20] = [
-        (Self::Source, "source", "Source of the readings"),
-        (Self::Power, "power", "Power"),
-        (
-            Self::Values,
-            "values",
-            "Voltage, current, power factor, frequency",
-        ),
-        (Self::Energy, "energy", "Energy counters"),
-        (Self::Policy, "policy", "Old values and target"),
-        (Self::Identity, "identity", "Identity"),
-        (Self::Channels, "channels", "Addresses, HTTP and limits"),
-        (Self::Websocket, "websocket", "WebSocket"),
-        (Self::Udp, "udp", "UDP"),
-        (Self::Modbus, "modbus", "Modbus TCP"),
-        (Self::Mdns, "mdns", "mDNS"),
-        (Self::Outbound, "outbound", "Outbound WebSocket"),
-        (Self::Mqtt, "mqtt", "MQTT"),
-        (Self::Security, "security", "Protection"),
-        (Self::Scaling, "scaling", "Shares of several readers"),
-        (Self::Dashboard, "dashboard", "Dashboard"),
-        (Self::Store, "store", "Files and retention"),
-        (Self::Forecast, "forecast", "Forecast"),
-        (Self::Log, "log", "Log"),
-        (Self::Meters, "meters", "Further meters"),
-    ];
-
     /// All groups, in the order of the settings page.
     pub fn all() -> impl Iterator<Item = Self> {
-        Self::NAMES.into_iter().map(|(group, ..)| group)
+        Self::NAMES.iter().map(|(group, ..)| *group)
     }
 
     /// Name in small letters, for keys of translated texts and anchors.
@@ -204,6 +170,19 @@ pub struct Definition {
     pub in_file: bool,
 }
 
+/// Declares functions that give the same with one field set.
+macro_rules! setters {
+    ($($(#[$about:meta])* $name:ident($($arg:ident: $type:ty)?) => $field:ident = $value:expr;)*) => {
+        $(
+            $(#[$about])*
+            pub const fn $name(mut self $(, $arg: $type)?) -> Self {
+                self.$field = $value;
+                self
+            }
+        )*
+    };
+}
+
 impl Definition {
     /// An option without default or flags.
     pub const fn new(group: Group, key: &'static str, kind: Kind, text: &'static str) -> Self {
@@ -227,76 +206,31 @@ impl Definition {
         }
     }
 
-    /// With a default.
-    pub const fn default(mut self, text: &'static str) -> Self {
-        self.default = Some(text);
-        self
-    }
-
-    /// With another default under the Supervisor.
-    pub const fn app_default(mut self, text: &'static str) -> Self {
-        self.app_default = Some(text);
-        self
-    }
-
-    /// With words for what happens without a value.
-    pub const fn automatic(mut self, words: &'static str) -> Self {
-        self.automatic = words;
-        self
-    }
-
-    /// With a unit.
-    pub const fn unit(mut self, unit: &'static str) -> Self {
-        self.unit = unit;
-        self
-    }
-
-    /// With the original's environment name.
-    pub const fn env(mut self, name: &'static str) -> Self {
-        self.original = Some(name);
-        self
-    }
-
-    /// With a second environment name of the original.
-    pub const fn alias(mut self, name: &'static str) -> Self {
-        self.alias = Some(name);
-        self
-    }
-
-    /// P.
-    pub const fn plain(mut self) -> Self {
-        self.plain_only = true;
-        self
-    }
-
-    /// L.
-    pub const fn live(mut self) -> Self {
-        self.live = true;
-        self
-    }
-
-    /// S.
-    pub const fn device(mut self) -> Self {
-        self.device = true;
-        self
-    }
-
-    /// Whether a wrong value makes the phases absent.
-    pub const fn safety(mut self) -> Self {
-        self.safety = true;
-        self
-    }
-
-    /// A further meter takes it from the first where its own entry has none.
-    pub const fn inherited(mut self) -> Self {
-        self.inherited = true;
-        self
-    }
-
-    /// Not in the options file itself.
-    pub const fn not_in_file(mut self) -> Self {
-        self.in_file = false;
-        self
+    setters! {
+        /// With a default.
+        default(text: &'static str) => default = Some(text);
+        /// With another default under the Supervisor.
+        app_default(text: &'static str) => app_default = Some(text);
+        /// With words for what happens without a value.
+        automatic(words: &'static str) => automatic = words;
+        /// With a unit.
+        unit(unit: &'static str) => unit = unit;
+        /// With the original's environment name.
+        env(name: &'static str) => original = Some(name);
+        /// With a second environment name of the original.
+        alias(name: &'static str) => alias = Some(name);
+        /// With `plain_only` set.
+        plain() => plain_only = true;
+        /// With `live` set.
+        live() => live = true;
+        /// With `device` set.
+        device() => device = true;
+        /// With `safety` set.
+        safety() => safety = true;
+        /// With `inherited` set.
+        inherited() => inherited = true;
+        /// Not in the options file itself.
+        not_in_file() => in_file = false;
     }
 
     /// The one environment name: the original's, else `VIRTUAL_SHELLY_<KEY>`.

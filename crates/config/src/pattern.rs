@@ -147,8 +147,7 @@ impl Form {
 }
 
 /// Whether a word stands for "every address" or "find it out".
-#[must_use]
-pub fn is_automatic(text: &str) -> bool {
+fn is_automatic(text: &str) -> bool {
     matches!(text, "all" | "auto" | "automatic")
 }
 

@@ -6,9 +6,10 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{
+    choices::Secret,
     definition::{Definition, Kind},
     log_levels::LogLevels,
-    pattern::{entities, is_automatic, network, share},
+    pattern::{entities, network, share},
     reader_profiles::ReaderProfiles,
     view::View,
 };
@@ -197,14 +198,13 @@ impl Field for f64 {
 macro_rules! whole_numbers {
     ($($type:ty),*) => {$(
         impl Field for $type {
-            /// The definition's range fits the type.
-            fn of(value: &Value, _: &Definition) -> Self {
-                let number = value.as_i64().and_then(|n| Self::try_from(n).ok());
-                number.unwrap_or_default()
+            fn of(value: &Value, def: &Definition) -> Self {
+                Option::of(value, def).unwrap_or_default()
             }
         }
 
         impl Field for Option<$type> {
+            /// The definition's range fits the type.
             fn of(value: &Value, _: &Definition) -> Self {
                 value.as_i64().and_then(|n| n.try_into().ok())
             }
@@ -233,36 +233,27 @@ impl Field for String {
     }
 }
 
-macro_rules! parsed {
-    ($($type:ty),*) => {$(
+/// What an option of text becomes, none where there is none.
+macro_rules! of_text {
+    ($($type:ty = $read:expr;)*) => {$(
         impl Field for Option<$type> {
-            /// The definition's form is that of the parser.
             fn of(value: &Value, _: &Definition) -> Self {
-                value.as_str().and_then(<$type>::parse)
+                value.as_str().and_then($read)
             }
         }
     )*};
 }
-parsed!(Mac, DeviceId, Version, BuildId);
-
-impl Field for Option<String> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        value.as_str().map(str::to_owned)
-    }
-}
-
-impl Field for Option<PathBuf> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        value.as_str().map(PathBuf::from)
-    }
-}
-
-impl Field for Option<IpAddr> {
-    /// The words for all and automatic are none.
-    fn of(value: &Value, _: &Definition) -> Self {
-        let text = value.as_str().filter(|text| !is_automatic(text))?;
-        text.parse().ok()
-    }
+// The definition's form is that of the parser.
+of_text! {
+    Mac = Mac::parse;
+    DeviceId = DeviceId::parse;
+    Version = Version::parse;
+    BuildId = BuildId::parse;
+    String = |text| Some(text.to_owned());
+    Secret = |text| Some(Secret(text.to_owned()));
+    PathBuf = |text| Some(text.into());
+    // The words for all and automatic are none.
+    IpAddr = |text| text.parse().ok();
 }
 
 impl Field for IpAddr {
@@ -284,38 +275,26 @@ impl Field for Vec<EntityId> {
     }
 }
 
-/// The items of a list that are something.
-fn items<T>(value: &Value, read: impl Fn(&Value) -> Option<T>) -> Vec<T> {
-    let items = value.as_array().into_iter().flatten();
-    items.filter_map(read).collect()
+/// What the items of an option that is a list become, those that are something.
+macro_rules! of_items {
+    ($($type:ty = $read:expr;)*) => {$(
+        impl Field for Vec<$type> {
+            fn of(value: &Value, _: &Definition) -> Self {
+                let items = value.as_array().into_iter().flatten();
+                items.filter_map($read).collect()
+            }
+        }
+    )*};
 }
-
-impl Field for Vec<String> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        items(value, |item| item.as_str().map(str::to_owned))
-    }
-}
-
-impl Field for Vec<u16> {
-    fn of(value: &Value, def: &Definition) -> Self {
-        items(value, |item| Option::of(item, def))
-    }
-}
-
-impl Field for Vec<IpNet> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        items(value, |item| network(item.as_str()?))
-    }
+of_items! {
+    String = |item| item.as_str().map(str::to_owned);
+    u16 = |item| item.as_u64()?.try_into().ok();
+    IpNet = |item| network(item.as_str()?);
+    (IpNet, f64) = |item| share(item.as_str()?);
 }
 
 impl Field for std::sync::Arc<ReaderProfiles> {
     fn of(value: &Value, _: &Definition) -> Self {
         ReaderProfiles::of(value).into()
-    }
-}
-
-impl Field for Vec<(IpNet, f64)> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        items(value, |item| share(item.as_str()?))
     }
 }
