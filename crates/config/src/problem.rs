@@ -3,7 +3,7 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     definition::Definition,
@@ -200,24 +200,23 @@ pub(super) fn show(value: &Value, secret: bool) -> String {
     }
     match value {
         Value::String(text) => format!("\"{}\"", clean(&mask_any(text), 80)),
-        other => clean(&without_secrets(other).to_string(), 80),
+        other => clean(&hide(other, mask_any, mask_any).to_string(), 80),
     }
 }
 
-/// The same value with the passwords and tokens of all texts in it hidden, whole where its key says
-/// what it is.
-fn without_secrets(value: &Value) -> Value {
+/// The same value with what may be a password or a token hidden: a member whole where its key does
+/// not say that it is none, else in its texts as `member` does it, and in other texts as `text`.
+pub(super) fn hide(value: &Value, text: fn(&str) -> String, member: fn(&str) -> String) -> Value {
     match value {
-        Value::String(text) => mask_any(text).into(),
-        Value::Array(items) => items.iter().map(without_secrets).collect(),
+        Value::String(said) => text(said).into(),
+        Value::Array(items) => items.iter().map(|item| hide(item, text, member)).collect(),
         Value::Object(members) => {
-            let hide = |(key, value): (&String, &Value)| {
+            let shown = |(key, value): (&String, &Value)| {
                 let known = definitions::find(key).is_some_and(|def| !def.secret());
-                let shown = (known || key == "name").then(|| without_secrets(value));
+                let shown = (known || *key == NAME.key).then(|| hide(value, member, member));
                 (key.clone(), shown.unwrap_or_else(|| MASK.into()))
             };
-            let hidden: serde_json::Map<_, _> = members.iter().map(hide).collect();
-            hidden.into()
+            members.iter().map(shown).collect::<Map<_, _>>().into()
         }
         other => other.clone(),
     }
