@@ -60,11 +60,7 @@ pub enum Kind {
 }
 
 /// Text without bounds or form.
-pub const TEXT: Kind = Kind::Text {
-    min: 0,
-    max: usize::MAX,
-    form: Form::Any,
-};
+pub(crate) const TEXT: Kind = form(Form::Any);
 
 pub(crate) const fn form(form: Form) -> Kind {
     Kind::Text {

@@ -56,16 +56,12 @@ impl Pattern {
         }
     }
 
-    /// The text in its normal spelling (a MAC as 12 capitals).
-    ///
-    /// # Errors
-    /// What it must be, where it is something else.
-    pub fn check(self, text: &str) -> Result<String, Limit> {
-        let good = match self {
+    /// The text in its normal spelling (a MAC as 12 capitals), where it has the form.
+    pub(super) fn normal(self, text: &str) -> Option<String> {
+        match self {
             Self::Mac => Mac::parse(text).map(|mac| mac.to_string()),
             _ => self.matches(text).then(|| text.to_owned()),
-        };
-        good.ok_or(self.limit())
+        }
     }
 
     /// Whether the text has the form.

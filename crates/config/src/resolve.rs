@@ -167,8 +167,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
             first.put(def.key, value, layer);
         }
     }
-    quiet_sources(&mut first);
-    demo_ports(&mut first, inputs);
+    quiet_sources(&mut first, inputs);
     let mut meters = match first.values.get("meters") {
         Some(Value::Array(entries)) => meters::read(entries, first.layer("meters"), &mut found),
         _ => Vec::new(),
@@ -257,33 +256,25 @@ fn effective(
 }
 
 /// Made-up values must not reach a battery: demo and replay listen on loopback, without mDNS,
-/// unless told otherwise.
-fn quiet_sources(first: &mut Meter) {
-    if first.text("source") == Some("home-assistant") {
+/// unless told otherwise. A demo is tried by anybody: its ports are those that need no rights, and
+/// that are free.
+fn quiet_sources(first: &mut Meter, inputs: &LoadInputs) {
+    let source = first.text("source");
+    if source == Some("home-assistant") {
         return;
     }
-    for (key, quiet) in [
+    let mut quiet = Values::from([
         ("bind", Value::from("127.0.0.1")),
         ("mdns_enable", Value::Bool(false)),
-    ] {
-        if first.layer(key) == Layer::Default {
-            first.values.insert(key, quiet);
-        }
-    }
-}
-
-/// A demo is tried by anybody: its ports are those that need no rights, and that are free.
-fn demo_ports(first: &mut Meter, inputs: &LoadInputs) {
-    if first.text("source") != Some("demo") || inputs.app {
-        return;
-    }
-    let open_to_all = BTreeMap::from([
-        ("modbus_port", Value::from(5020)),
-        ("udp_ports", serde_json::json!([2220, 2222, 2223])),
     ]);
-    for (key, value) in open_to_all.iter().chain(&inputs.demo_ports) {
+    if source == Some("demo") && !inputs.app {
+        quiet.insert("modbus_port", 5020.into());
+        quiet.insert("udp_ports", serde_json::json!([2220, 2222, 2223]));
+        quiet.extend(inputs.demo_ports.clone());
+    }
+    for (key, value) in quiet {
         if first.layer(key) == Layer::Default {
-            first.values.insert(key, value.clone());
+            first.values.insert(key, value);
         }
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn from_json(kind: Kind, value: &Value) -> Checked {
         Kind::Url(schemes) => text.filter(|t| is_url(t, schemes)).map(Value::from),
         Kind::Match(pattern) => text
             .filter(|t| t.len() <= TEXT_MAX)
-            .and_then(|t| pattern.check(t).ok())
+            .and_then(|t| pattern.normal(t))
             .map(Value::from),
         Kind::Choice(words) => {
             // YAML of old reads a bare `on` or `off` as a boolean.
