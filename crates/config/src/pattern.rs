@@ -25,24 +25,6 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    /// A regular expression of texts that have the form, but for what no expression says (a date, a
-    /// device's own MAC).
-    #[cfg(test)]
-    pub(super) const fn regex(self) -> &'static str {
-        match self {
-            Self::Entities => {
-                r"^[a-z0-9]{1,9}(_[a-z0-9]{1,9}){0,2}\.[a-z0-9]{1,9}(_[a-z0-9]{1,9}){0,2}( *, *[a-z]{1,9}\.[a-z0-9]{1,9}(_[a-z0-9]{1,9}){0,2}){0,3}$"
-            }
-            Self::Mac => "^([0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}$",
-            Self::DeviceId => "^shelly[a-z0-9]*-[0-9a-f]{12}$",
-            Self::Version => r"^[0-9]{1,5}(\.[0-9]{1,5}){1,3}$",
-            Self::FwId => r"^[0-9]{8}-[0-9]{6}/[0-9]{1,5}(\.[0-9]{1,5}){1,3}-g[0-9a-f]{7,40}$",
-            Self::LogLevels => {
-                "^(trace|debug|info|warn|error)( *, *[a-z_]+ *= *(trace|debug|info|warn|error))*$"
-            }
-        }
-    }
-
     /// What is allowed.
     #[must_use]
     pub const fn limit(self) -> Limit {
