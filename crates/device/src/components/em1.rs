@@ -14,28 +14,16 @@ use config::Profile;
 use meter::Snapshot;
 use vocab::{Centi, Deci, Milli};
 
-const fn method(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Method {
-    of_channels(Method::new(name, handler))
-}
-
-const fn of_channels(method: Method) -> Method {
-    method.only(Profile::Monophase).instances(3)
-}
-
-pub(crate) const METHODS: &[Method] = &[
+pub(crate) const METHODS: &[Method] = &Method::of_channels([
     Method::new("EM1.GetStatus", get_status)
-        .only(Profile::Monophase)
         .carries(Power::Phase)
         .steady(),
-    of_channels(Method::part("EM1.GetConfig", config)),
-    method("EM1.SetConfig", set_config).writes(),
-    of_channels(Method::fixed("EM1.GetCTTypes", em::CT_TYPES)),
-    of_channels(Method::refused("EM1.CalibrateFrom", em::NO_CALIBRATION)),
-    of_channels(Method::refused(
-        "EM1.RevertToFactoryCalibration",
-        em::NO_CALIBRATION,
-    )),
-];
+    Method::part("EM1.GetConfig", config),
+    Method::new("EM1.SetConfig", set_config).writes(),
+    Method::fixed("EM1.GetCTTypes", em::CT_TYPES),
+    Method::refused("EM1.CalibrateFrom", em::NO_CALIBRATION),
+    Method::refused("EM1.RevertToFactoryCalibration", em::NO_CALIBRATION),
+]);
 
 /// `EM1.GetStatus`; the power is a [`Deci`] or, by option, its text with no zero in it.
 #[derive(Serialize)]
@@ -140,11 +128,10 @@ fn total_status<Power>(snapshot: &Snapshot, act_power: Option<Power>) -> Em1Stat
 fn get_status(call: &Call<'_>) -> Handled {
     let manner = call.context.manner;
     let triphase = call.context.state.profile == Profile::Triphase;
-    let id = call.params.instance(if triphase { 1 } else { 3 })?;
     if let Some(answer) = em::absent_answer(call) {
         return answer;
     }
-    let view = &call.context.view;
+    let (view, id) = (&call.context.view, call.id);
     if triphase {
         return text(house_total(view, manner.short, manner.nonzero));
     }

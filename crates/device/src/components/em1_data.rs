@@ -3,35 +3,22 @@
 use serde::Serialize;
 
 use super::{
-    super::{
-        Context, Device, Json,
-        answer::{Handled, json},
-        method::{Call, Method},
-    },
+    super::{Context, Device, Json, answer::json, method::Method},
     em_data::{self, EnergyText},
     set_nothing,
 };
-use config::Profile;
 
-const fn method(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Method {
-    of_channels(Method::new(name, handler))
-}
-
-const fn of_channels(method: Method) -> Method {
-    method.only(Profile::Monophase).instances(3)
-}
-
-pub(crate) const METHODS: &[Method] = &[
-    of_channels(Method::part("EM1Data.GetStatus", status)),
-    of_channels(Method::fixed("EM1Data.GetConfig", "{}")),
-    method("EM1Data.SetConfig", set_nothing).writes(),
-    method("EM1Data.GetRecords", em_data::get_records).disk(),
-    method("EM1Data.GetData", em_data::get_data).disk(),
-    method("EM1Data.GetNetEnergies", em_data::get_net_energies).disk(),
+pub(crate) const METHODS: &[Method] = &Method::of_channels([
+    Method::part("EM1Data.GetStatus", status),
+    Method::fixed("EM1Data.GetConfig", "{}"),
+    Method::new("EM1Data.SetConfig", set_nothing).writes(),
+    Method::new("EM1Data.GetRecords", em_data::get_records).disk(),
+    Method::new("EM1Data.GetData", em_data::get_data).disk(),
+    Method::new("EM1Data.GetNetEnergies", em_data::get_net_energies).disk(),
     // The counters of the house are one: a reset of one channel sets all of them back.
-    method("EM1Data.ResetCounters", em_data::reset_counters).writes(),
-    method("EM1Data.DeleteAllData", em_data::delete_all_data).writes(),
-];
+    Method::new("EM1Data.ResetCounters", em_data::reset_counters).writes(),
+    Method::new("EM1Data.DeleteAllData", em_data::delete_all_data).writes(),
+]);
 
 /// `EM1Data.GetStatus`.
 #[derive(Serialize)]

@@ -16,24 +16,16 @@ use meter::records::RecordsError;
 use meter::{Counter, Energy, Snapshot};
 use vocab::Fixed;
 
-const fn method(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Method {
-    of_house(Method::new(name, handler))
-}
-
-const fn of_house(method: Method) -> Method {
-    method.only(Profile::Triphase).instances(1)
-}
-
-pub(crate) const METHODS: &[Method] = &[
-    of_house(Method::part("EMData.GetStatus", status)),
-    of_house(Method::fixed("EMData.GetConfig", "{}")),
-    method("EMData.SetConfig", set_nothing).writes(),
-    method("EMData.GetRecords", get_records).disk(),
-    method("EMData.GetData", get_data).disk(),
-    method("EMData.GetNetEnergies", get_net_energies).disk(),
-    method("EMData.ResetCounters", reset_counters).writes(),
-    method("EMData.DeleteAllData", delete_all_data).writes(),
-];
+pub(crate) const METHODS: &[Method] = &Method::of_house([
+    Method::part("EMData.GetStatus", status),
+    Method::fixed("EMData.GetConfig", "{}"),
+    Method::new("EMData.SetConfig", set_nothing).writes(),
+    Method::new("EMData.GetRecords", get_records).disk(),
+    Method::new("EMData.GetData", get_data).disk(),
+    Method::new("EMData.GetNetEnergies", get_net_energies).disk(),
+    Method::new("EMData.ResetCounters", reset_counters).writes(),
+    Method::new("EMData.DeleteAllData", delete_all_data).writes(),
+]);
 
 /// An energy in Wh with 2 decimals, or in kWh with 6 (`energy_unit = kwh`).
 #[derive(Clone, Copy)]
