@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::{
     super::{Context, Device, Json, answer::json, method::Method},
-    em_data::{self, EnergyText},
-    set_nothing,
+    em::NumberText,
+    em_data, set_nothing,
 };
 
 pub(crate) const METHODS: &[Method] = &Method::of_channels([
@@ -24,8 +24,8 @@ pub(crate) const METHODS: &[Method] = &Method::of_channels([
 #[derive(Serialize)]
 struct Em1DataStatus {
     id: usize,
-    total_act_energy: Option<EnergyText>,
-    total_act_ret_energy: Option<EnergyText>,
+    total_act_energy: Option<NumberText>,
+    total_act_ret_energy: Option<NumberText>,
 }
 
 /// The status as `Shelly.GetStatus` holds it.
@@ -34,7 +34,7 @@ pub(crate) fn status(device: &Device, context: &Context, id: usize) -> Json {
     let counter = context.view.energy.map(|e| e.phases[id]);
     json(&Em1DataStatus {
         id,
-        total_act_energy: counter.map(|c| EnergyText::new(c.import, kwh)),
-        total_act_ret_energy: counter.map(|c| EnergyText::new(c.export, kwh)),
+        total_act_energy: counter.map(|c| em_data::energy_text(c.import, kwh)),
+        total_act_ret_energy: counter.map(|c| em_data::energy_text(c.export, kwh)),
     })
 }

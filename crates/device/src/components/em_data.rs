@@ -1,6 +1,6 @@
 //! `emdata:0`: energy counters and minute records (`docs/protocol/emdata.md`).
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{
     super::{
@@ -9,6 +9,7 @@ use super::{
         history::{self, Asked, Columns},
         method::{Call, Method},
     },
+    em::{NumberText, number_text},
     set_nothing,
 };
 use config::Profile;
@@ -27,30 +28,12 @@ pub(crate) const METHODS: &[Method] = &Method::of_house([
     Method::new("EMData.DeleteAllData", delete_all_data).writes(),
 ]);
 
-/// An energy in Wh with 2 decimals, or in kWh with 6 (`energy_unit = kwh`).
-#[derive(Clone, Copy)]
-pub(crate) enum EnergyText {
-    Wh(Fixed<2>),
-    Kwh(Fixed<6>),
-}
-
-impl EnergyText {
-    /// From unrounded Wh.
-    pub(crate) fn new(wh: f64, kwh: bool) -> Self {
-        if kwh {
-            Self::Kwh(Fixed::round(wh / 1000.0))
-        } else {
-            Self::Wh(Fixed::round(wh))
-        }
-    }
-}
-
-impl Serialize for EnergyText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Wh(energy) => energy.serialize(serializer),
-            Self::Kwh(energy) => energy.serialize(serializer),
-        }
+/// An energy from unrounded Wh: in Wh with 2 decimals, or in kWh with 6 (`energy_unit = kwh`).
+pub(crate) fn energy_text(wh: f64, kwh: bool) -> NumberText {
+    if kwh {
+        number_text(Fixed::<6>::round(wh / 1000.0))
+    } else {
+        number_text(Fixed::<2>::round(wh))
     }
 }
 
@@ -58,19 +41,19 @@ impl Serialize for EnergyText {
 #[derive(Serialize)]
 struct EmDataStatus {
     id: u8,
-    a_total_act_energy: Option<EnergyText>,
-    a_total_act_ret_energy: Option<EnergyText>,
-    b_total_act_energy: Option<EnergyText>,
-    b_total_act_ret_energy: Option<EnergyText>,
-    c_total_act_energy: Option<EnergyText>,
-    c_total_act_ret_energy: Option<EnergyText>,
-    total_act: Option<EnergyText>,
-    total_act_ret: Option<EnergyText>,
+    a_total_act_energy: Option<NumberText>,
+    a_total_act_ret_energy: Option<NumberText>,
+    b_total_act_energy: Option<NumberText>,
+    b_total_act_ret_energy: Option<NumberText>,
+    c_total_act_energy: Option<NumberText>,
+    c_total_act_ret_energy: Option<NumberText>,
+    total_act: Option<NumberText>,
+    total_act_ret: Option<NumberText>,
 }
 
 fn encode(snapshot: &Snapshot, kwh: bool) -> Json {
-    let import = |c: Option<Counter>| c.map(|c| EnergyText::new(c.import, kwh));
-    let export = |c: Option<Counter>| c.map(|c| EnergyText::new(c.export, kwh));
+    let import = |c: Option<Counter>| c.map(|c| energy_text(c.import, kwh));
+    let export = |c: Option<Counter>| c.map(|c| energy_text(c.export, kwh));
     let phase = |i: usize| snapshot.energy.map(|e: Energy| e.phases[i]);
     let total = snapshot.energy_totals();
     json(&EmDataStatus {
