@@ -220,15 +220,29 @@ pub(super) fn check_word(member: &str, word: &str, known: &[&str]) -> Result<(),
     )))
 }
 
-/// A server that a reader sets, as `checked`, and its `ssl_ca`.
+/// A server that a reader sets, of this `form`, as `check` judges it. One that was `kept` from
+/// before may always be turned off.
 pub(super) fn check_server(
-    checked: Result<(), BadTarget>,
-    ssl_ca: Option<&str>,
+    enable: bool,
+    server: Option<&str>,
+    kept: Option<&str>,
+    form: &str,
+    check: impl FnOnce(&str) -> Result<(), BadTarget>,
 ) -> Result<(), RpcError> {
-    checked.map_err(|why| match why {
-        BadTarget::Near => RpcError::refused(format!("server {why}")),
-        _ => RpcError::invalid(format!("Invalid config: server {why}")),
-    })?;
+    match server {
+        None if enable => Err(RpcError::invalid(format!(
+            "Invalid config: server is missing: {form}"
+        ))),
+        Some(named) if enable || server != kept => check(named).map_err(|why| match why {
+            BadTarget::Near => RpcError::refused(format!("server {why}")),
+            _ => RpcError::invalid(format!("Invalid config: server {why}")),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What a server's certificate is held against.
+pub(super) fn check_ca(ssl_ca: Option<&str>) -> Result<(), RpcError> {
     ssl_ca.map_or(Ok(()), |ca| {
         check_word("ssl_ca", ca, &["ca.pem", "user_ca.pem", "*"])
     })
