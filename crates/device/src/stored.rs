@@ -29,16 +29,9 @@ pub(super) fn read<T: Serialize + DeserializeOwned>(
     let Some(stored) = state.overrides.get(component) else {
         return default;
     };
-    let kept = stored
-        .iter()
-        .filter(|(key, _)| members.contains(&key.as_str()));
-    laid_over(
-        &default,
-        &kept
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-    )
-    .unwrap_or(default)
+    let mut kept = stored.clone();
+    kept.retain(|key, _| members.contains(&key.as_str()));
+    laid_over(&default, &kept).unwrap_or(default)
 }
 
 /// The whole change of a configuration in which nothing can be changed: taken where it asks for
