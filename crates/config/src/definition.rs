@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::pattern::{Form, Pattern};
+use super::pattern::Form;
 use vocab::{
     parse::Quantity,
     reason::{Limit, Schemes, Words},
@@ -48,8 +48,8 @@ pub enum Kind {
     Url(&'static [&'static str]),
     /// A TCP or UDP port.
     Port,
-    /// Text of a pattern.
-    Match(Pattern),
+    /// Text of a form that has a normal spelling.
+    Match(Form),
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of such values; with commas in the environment, on the command line and inside
@@ -247,7 +247,7 @@ impl Definition {
     /// What the entities measure that it names, if it names any.
     #[must_use]
     pub fn quantity(&self) -> Option<Quantity> {
-        let named = matches!(self.kind, Kind::Match(Pattern::Entities));
+        let named = matches!(self.kind, Kind::Match(Form::Entities));
         named.then_some(match self.key {
             "frequency" => Quantity::Frequency,
             key if key.contains("energy") => Quantity::Energy,
@@ -316,7 +316,7 @@ impl Kind {
                 ..
             }
             | Self::Url(_)
-            | Self::Match(Pattern::Entities) => "str".into(),
+            | Self::Match(Form::Entities) => "str".into(),
             // As `str`, but a number without quotes in the YAML editor becomes text instead of
             // being refused.
             Self::Text { .. } | Self::Match(_) => "match(^.*$)".into(),
@@ -336,11 +336,11 @@ impl Kind {
             Self::Int { min, max: i64::MAX } => Limit::AtLeast { min },
             Self::Int { min, max } => Limit::Whole { min, max },
             Self::Float { min, max } => Limit::Number { min, max },
-            Self::Text { min, max, form } => match (form.limit(), min, max) {
-                (Some(form), ..) => form,
-                (None, 0, usize::MAX) => Limit::AnyText,
-                (None, 0, max) => Limit::AtMostLong { max },
-                (None, min, max) => Limit::Long { min, max },
+            Self::Text { min, max, form } => match (form, min, max) {
+                (Form::Any, 0, usize::MAX) => form.limit(),
+                (Form::Any, 0, max) => Limit::AtMostLong { max },
+                (Form::Any, min, max) => Limit::Long { min, max },
+                _ => form.limit(),
             },
             Self::Password => Limit::Long { min: 1, max: 1024 },
             Self::Url(schemes) => Limit::Url {
@@ -350,7 +350,7 @@ impl Kind {
                 min: 1,
                 max: u16::MAX,
             },
-            Self::Match(pattern) => pattern.limit(),
+            Self::Match(form) => form.limit(),
             Self::Choice(words) => Limit::OneOf {
                 words: Words(words),
             },

@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use super::log_levels::LogLevels;
 use vocab::{BuildId, DeviceId, EntityId, Mac, Version, reason::Limit};
 
-/// A form that has a name and a normal spelling.
+/// What a text has to be beyond its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pattern {
+pub enum Form {
+    /// Anything.
+    Any,
     /// One entity id, or several with commas.
     Entities,
     /// A MAC address, with or without separators.
@@ -22,51 +24,6 @@ pub enum Pattern {
     FwId,
     /// `info,transport=debug`.
     LogLevels,
-}
-
-impl Pattern {
-    /// What is allowed.
-    #[must_use]
-    pub const fn limit(self) -> Limit {
-        match self {
-            Self::Entities => Limit::Entities,
-            Self::Mac => Limit::Mac,
-            Self::DeviceId => Limit::DeviceId,
-            Self::Version => Limit::Version,
-            Self::FwId => Limit::FwId,
-            Self::LogLevels => Limit::LogLevels,
-        }
-    }
-
-    /// The text in its normal spelling (a MAC as 12 capitals), where it has the form.
-    pub(super) fn normal(self, text: &str) -> Option<String> {
-        match self {
-            Self::Mac => Mac::parse(text).map(|mac| mac.to_string()),
-            _ => self.matches(text).then(|| text.to_owned()),
-        }
-    }
-
-    /// Whether the text has the form.
-    #[must_use]
-    pub fn matches(self, text: &str) -> bool {
-        match self {
-            Self::Entities => {
-                !text.starts_with(' ') && !text.ends_with(' ') && entities(text).is_some()
-            }
-            Self::Mac => Mac::parse(text).is_some(),
-            Self::DeviceId => DeviceId::parse(text).is_some(),
-            Self::Version => Version::parse(text).is_some(),
-            Self::FwId => BuildId::parse(text).is_some(),
-            Self::LogLevels => LogLevels::parse(text).is_some(),
-        }
-    }
-}
-
-/// A form that the schema only knows as `str`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Anything.
-    Any,
     /// An IP address, or a word that stands for the default.
     Address,
     /// A host name without domain.
@@ -86,11 +43,17 @@ pub enum Form {
 }
 
 impl Form {
-    /// What is allowed; `None`: any text.
+    /// What is allowed.
     #[must_use]
-    pub const fn limit(self) -> Option<Limit> {
-        Some(match self {
-            Self::Any => return None,
+    pub const fn limit(self) -> Limit {
+        match self {
+            Self::Any => Limit::AnyText,
+            Self::Entities => Limit::Entities,
+            Self::Mac => Limit::Mac,
+            Self::DeviceId => Limit::DeviceId,
+            Self::Version => Limit::Version,
+            Self::FwId => Limit::FwId,
+            Self::LogLevels => Limit::LogLevels,
             Self::Address => Limit::Address,
             Self::HostName => Limit::HostName,
             Self::Host => Limit::Host,
@@ -101,7 +64,15 @@ impl Form {
                 words: profiles::ALLOWED,
             },
             Self::Broker => Limit::Broker,
-        })
+        }
+    }
+
+    /// The text in its normal spelling (a MAC as 12 capitals), where it has the form.
+    pub(super) fn normal(self, text: &str) -> Option<String> {
+        match self {
+            Self::Mac => Mac::parse(text).map(|mac| mac.to_string()),
+            _ => self.matches(text).then(|| text.to_owned()),
+        }
     }
 
     /// Whether the text has the form.
@@ -109,6 +80,14 @@ impl Form {
     pub fn matches(self, text: &str) -> bool {
         match self {
             Self::Any => true,
+            Self::Entities => {
+                !text.starts_with(' ') && !text.ends_with(' ') && entities(text).is_some()
+            }
+            Self::Mac => Mac::parse(text).is_some(),
+            Self::DeviceId => DeviceId::parse(text).is_some(),
+            Self::Version => Version::parse(text).is_some(),
+            Self::FwId => BuildId::parse(text).is_some(),
+            Self::LogLevels => LogLevels::parse(text).is_some(),
             Self::Address => is_automatic(text) || text.parse::<IpAddr>().is_ok(),
             Self::HostName => is_host_name(text),
             Self::Host => {
@@ -205,7 +184,7 @@ mod tests {
             "input_number.x1",
             "sensor1.a",
         ] {
-            assert!(Pattern::Entities.matches(good), "{good}");
+            assert!(Form::Entities.matches(good), "{good}");
         }
         for bad in [
             "",
@@ -220,7 +199,7 @@ mod tests {
             "sensor.a.b",
             "sensor.ä",
         ] {
-            assert!(!Pattern::Entities.matches(bad), "{bad}");
+            assert!(!Form::Entities.matches(bad), "{bad}");
         }
     }
 

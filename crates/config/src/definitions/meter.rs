@@ -9,14 +9,14 @@ use vocab::{BuildId, DeviceId, EntityId, Mac, Version};
 use crate::{
     choices::{ControlMode, EnergySource, MdnsProfile, Profile, StalePolicy, TotalPhase},
     definition::{Definition, Group, Kind, form},
-    pattern::{Form, Pattern},
+    pattern::Form,
     reader_profiles::ReaderProfiles,
     section::{Field, Given, options, read, section},
     view::View,
 };
 
 /// One or several entities.
-const ENTITIES: Kind = Kind::Match(Pattern::Entities);
+const ENTITIES: Kind = Kind::Match(Form::Entities);
 const SCALE: Kind = Kind::Float {
     min: -1000.0,
     max: 1000.0,
@@ -200,10 +200,10 @@ section! {
     /// Identity fields that an option overrides; `None` is the device's own.
     #[derive(Eq)]
     pub struct IdentitySettings, IDENTITY {
-        device_id: Option<DeviceId> = Group::Identity, "device_id", Kind::Match(Pattern::DeviceId),
+        device_id: Option<DeviceId> = Group::Identity, "device_id", Kind::Match(Form::DeviceId),
             "Device id; must end in the MAC",
             .automatic("shellypro3em-<mac>").env("DEVICE_ID");
-        mac: Option<Mac> = Group::Identity, "mac", Kind::Match(Pattern::Mac),
+        mac: Option<Mac> = Group::Identity, "mac", Kind::Match(Form::Mac),
             "MAC address; that of an old device takes its place over",
             .automatic("generated once and kept").env("MAC");
         app_id: Option<String> = Group::Identity, "app_id", IDENTITY_TEXT,
@@ -212,10 +212,10 @@ section! {
         model: Option<String> = Group::Identity, "model", IDENTITY_TEXT,
             "Model",
             .automatic("that of firmware 1.7.5").env("MODEL");
-        firmware: Option<Version> = Group::Identity, "firmware", Kind::Match(Pattern::Version),
+        firmware: Option<Version> = Group::Identity, "firmware", Kind::Match(Form::Version),
             "Firmware to answer as: 1.6.1, 1.7.5 or 2.0.1; another version is answered as the nearest of them, with its build id",
             .automatic("1.7.5").env("FIRMWARE");
-        fw_id: Option<BuildId> = Group::Identity, "fw_id", Kind::Match(Pattern::FwId),
+        fw_id: Option<BuildId> = Group::Identity, "fw_id", Kind::Match(Form::FwId),
             "Firmware build id",
             .automatic("that of the firmware").env("FW_ID");
         sn: Option<String> = Group::Identity, "sn", FREE_TEXT,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{file, inputs, keys};
-use crate::{LoadInputs, as_text, definitions, load, pattern::Pattern};
+use crate::{LoadInputs, as_text, definitions, load, pattern::Form};
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -83,8 +83,8 @@ proptest! {
     fn what_has_the_form_is_accepted(
         entities in of(ENTITIES), mac in of(MAC), id in of(DEVICE_ID), fw in of(FW_ID),
     ) {
-        prop_assert!(Pattern::Entities.matches(&entities) && Pattern::Mac.matches(&mac) && Pattern::DeviceId.matches(&id));
-        prop_assert_eq!(Pattern::FwId.matches(&fw), &fw[..8] >= "20230803");
+        prop_assert!(Form::Entities.matches(&entities) && Form::Mac.matches(&mac) && Form::DeviceId.matches(&id));
+        prop_assert_eq!(Form::FwId.matches(&fw), &fw[..8] >= "20230803");
     }
 
     #[test]
