@@ -51,7 +51,7 @@ pub(super) fn refuse_change<T: Serialize + DeserializeOwned>(
     }
     let (next, _) = change(current, asked)?;
     refuse_without_effect(component, why, current, &next, &[])?;
-    restart_required(false, Vec::new())
+    restart_required(false, None)
 }
 
 /// Refuses a change that would be answered with success and then do nothing: of every member but
@@ -138,15 +138,9 @@ pub(super) fn differing<T: Serialize>(before: &T, after: &T) -> Map<String, Valu
 }
 
 /// The effect that keeps `members`; none when nothing differs.
-pub(super) fn keep(component: &str, members: Map<String, Value>) -> Vec<Effect> {
-    if members.is_empty() {
-        Vec::new()
-    } else {
-        vec![Effect::Set(Setting::Override(
-            component.to_owned(),
-            members,
-        ))]
-    }
+pub(super) fn keep(component: &str, members: Map<String, Value>) -> Option<Effect> {
+    let kept = (!members.is_empty()).then_some(members)?;
+    Some(Effect::Set(Setting::Override(component.to_owned(), kept)))
 }
 
 fn laid_over<T: Serialize + DeserializeOwned>(

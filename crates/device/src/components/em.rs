@@ -273,12 +273,11 @@ fn set_config(call: &Call<'_>) -> Handled {
     stored::check_word("ct_type", &next.ct_type, &["120A"])?;
     refuse_reverse(next.reverse.values().any(|v| v.as_bool() != Some(false)))?;
     stored::refuse_without_effect("em:0", NO_HARDWARE, &current, &next, &["name", "reverse"])?;
-    let effects = if next.name == current.name {
-        Vec::new()
-    } else {
-        vec![Effect::Set(Setting::EmName(next.name))]
-    };
-    restart_required(false, effects)
+    let renamed = next.name != current.name;
+    restart_required(
+        false,
+        renamed.then_some(Effect::Set(Setting::EmName(next.name))),
+    )
 }
 
 /// Why most of a meter's configuration cannot be changed here.

@@ -202,10 +202,9 @@ fn set_config(call: &Call<'_>) -> Handled {
     stored::check_word("ct_type", &next.ct_type, &["120A"])?;
     em::refuse_reverse(next.reverse)?;
     stored::refuse_without_effect("em1", em::NO_HARDWARE, &current, &next, &["name"])?;
-    let effects = if next.name == current.name {
-        Vec::new()
-    } else {
-        vec![Effect::Set(Setting::Em1Name(id, next.name))]
-    };
-    restart_required(false, effects)
+    let renamed = next.name != current.name;
+    restart_required(
+        false,
+        renamed.then_some(Effect::Set(Setting::Em1Name(id, next.name))),
+    )
 }

@@ -120,9 +120,9 @@ pub(crate) fn get_net_energies(call: &Call<'_>) -> Handled {
 }
 
 pub(crate) fn reset_counters(_: &Call<'_>) -> Handled {
-    effects("null", vec![Effect::ResetCounters])
+    effects("null", [Effect::ResetCounters])
 }
 
 pub(crate) fn delete_all_data(_: &Call<'_>) -> Handled {
-    effects("null", vec![Effect::DeleteAllData])
+    effects("null", [Effect::DeleteAllData])
 }

@@ -81,10 +81,10 @@ fn set_config(call: &Call<'_>) -> Handled {
         next.pass.clone_from(&kept.pass);
     }
     if next == *kept {
-        return restart_required(false, Vec::new());
+        return restart_required(false, None);
     }
     check(&next, kept, call.device.options.outbound_local)?;
-    restart_required(true, vec![Effect::Set(Setting::Mqtt(next))])
+    restart_required(true, [Effect::Set(Setting::Mqtt(next))])
 }
 
 fn is_password(pass: &Value) -> bool {

@@ -187,7 +187,7 @@ fn reboot(call: &Call<'_>) -> Handled {
     let delay_ms = u64::try_from(delay).map_err(|_| RpcError::bad_argument("delay_ms"))?;
     effects(
         "null",
-        vec![Effect::Reboot {
+        [Effect::Reboot {
             delay_ms: delay_ms.min(60_000),
         }],
     )
@@ -217,7 +217,7 @@ fn set_auth(call: &Call<'_>) -> Handled {
     call.device.refuse_if_set("auth_password")?;
     effects(
         "null",
-        vec![Effect::Set(Setting::Auth {
+        [Effect::Set(Setting::Auth {
             realm: call.device.identity.id.to_string(),
             ha1,
         })],

@@ -42,7 +42,7 @@ fn set_config(call: &Call<'_>) -> Handled {
     // An empty text is none: that is how Homey takes its server away.
     next.server = next.server.filter(|server| !server.is_empty());
     if next == before {
-        return restart_required(false, Vec::new());
+        return restart_required(false, None);
     }
     call.device.refuse_if_set("outbound_ws")?;
     let local = call.device.options.outbound_local;
@@ -51,5 +51,5 @@ fn set_config(call: &Call<'_>) -> Handled {
         target::check(server, local)
     })?;
     stored::check_ca(next.ssl_ca.as_deref())?;
-    restart_required(true, vec![Effect::Set(Setting::Ws(next))])
+    restart_required(true, [Effect::Set(Setting::Ws(next))])
 }
