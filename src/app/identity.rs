@@ -33,11 +33,10 @@ pub fn of(
 ) -> (Identity, Vec<Reason>) {
     let new = if in_memory { fallback_mac } else { fresh };
     let mac = known_mac(key, settings, stored).unwrap_or_else(|| new(key));
-    let (identity, errors) = Identity::with_own_values(&settings.identity, &mac);
+    let (identity, mut problems) = Identity::new(&settings.identity, &mac);
     for remark in Identity::remarks(&settings.identity) {
         tracing::warn!("{remark}");
     }
-    let mut problems: Vec<Reason> = errors.into_iter().map(Reason::from).collect();
     let kept = stored.get(key).map_or("", |row| &row.mac);
     if !kept.is_empty() && settings.identity.mac.is_none() && Mac::parse(kept).is_none() {
         let value = Quoted(kept.chars().take(40).collect::<String>().into());

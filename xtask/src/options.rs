@@ -43,7 +43,7 @@ fn markdown() -> String {
         }
     }
     let members: Vec<String> = definitions::meter_entry()
-        .map(|member| format!("`{}`", member.key()))
+        .map(|member| format!("`{}`", member.key))
         .collect();
     let inherited: Vec<String> = definitions::all()
         .filter(|def| def.inherited)

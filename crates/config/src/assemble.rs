@@ -5,19 +5,12 @@ use std::path::Path;
 use vocab::{DeviceId, EntityId};
 
 use super::{
-    definitions::{LogOptions, MeterOptions, StoreOptions, phases},
+    definitions::{LogOptions, MeterOptions, StoreOptions},
     meter_values::Meter,
-    section::{Field, Given},
+    section::Given,
     settings::*,
     view::View,
 };
-
-impl View<'_> {
-    /// The options that are one a phase.
-    fn phases<T: Field>(&self, of: &phases::PerPhase) -> [T; 3] {
-        of.each_ref().map(|def| T::read(self, def))
-    }
-}
 
 /// All settings; the first of `meters` holds every option.
 pub(super) fn settings(meters: &[Meter], data_dir: &Path, app: bool) -> Settings {
@@ -46,61 +39,50 @@ pub(super) fn settings(meters: &[Meter], data_dir: &Path, app: bool) -> Settings
 
 /// A power input, where it has entities.
 fn power(
-    import: Vec<EntityId>,
-    export: Vec<EntityId>,
+    import: &[EntityId],
+    export: &[EntityId],
     scale: f64,
     offset: f64,
     invert: bool,
 ) -> Option<PowerInput> {
-    (!import.is_empty()).then_some(PowerInput {
-        import,
-        export,
+    (!import.is_empty()).then(|| PowerInput {
+        import: import.to_owned(),
+        export: export.to_owned(),
         scale,
         offset,
         invert,
     })
 }
 
-fn inputs(own: &View<'_>, said: &MeterOptions) -> Inputs {
-    let [imports, exports]: [[Vec<EntityId>; 3]; 2] =
-        [phases::POWER, phases::POWER_EXPORT].map(|of| own.phases(of));
-    let [scales, offsets]: [[f64; 3]; 2] =
-        [phases::SCALES, phases::OFFSETS].map(|of| own.phases(of));
-    let inverts: [bool; 3] = own.phases(phases::INVERT);
-    let mut each = imports
-        .into_iter()
-        .zip(exports)
-        .zip(scales.into_iter().zip(offsets).zip(inverts))
-        .map(|((import, export), ((scale, offset), invert))| {
-            power(import, export, scale, offset, invert)
-        });
+fn inputs(said: &MeterOptions) -> Inputs {
+    let phase = |i: usize| {
+        power(
+            &said.power[i],
+            &said.power_export[i],
+            said.scale[i],
+            said.offset[i],
+            said.invert[i],
+        )
+    };
     Inputs {
         total: power(
-            said.total_power.clone(),
-            said.total_power_export.clone(),
+            &said.total_power,
+            &said.total_power_export,
             said.total_scale,
             said.total_offset,
             said.total_invert,
         ),
         total_phase: said.total_phase,
-        phases: std::array::from_fn(|_| each.next().flatten()),
-        voltage: own.phases(phases::VOLTAGE),
-        current: own.phases(phases::CURRENT),
-        pf: own.phases(phases::POWER_FACTOR),
+        phases: std::array::from_fn(phase),
+        voltage: said.voltage.clone(),
+        current: said.current.clone(),
+        pf: said.power_factor.clone(),
         n_current: said.n_curr.clone(),
         frequency: said.frequency.clone(),
         energy_import: said.energy_import.clone(),
         energy_export: said.energy_export.clone(),
-        phase_energy_import: [
-            said.a_energy_import.clone(),
-            said.b_energy_import.clone(),
-            said.c_energy_import.clone(),
-        ],
-        phase_energy_export: [
-            said.a_energy_export.clone(),
-            said.b_energy_export.clone(),
-            said.c_energy_export.clone(),
-        ],
+        phase_energy_import: said.phase_energy_import.clone(),
+        phase_energy_export: said.phase_energy_export.clone(),
         witnesses: Default::default(),
     }
 }
@@ -123,7 +105,7 @@ fn meter(
     let port = |port: &Given<Option<u16>>| port.value.filter(|_| own_address || port.said);
     MeterSettings {
         name: further.unwrap_or_default().to_string(),
-        inputs: inputs(own, &said),
+        inputs: inputs(&said),
         line_voltage: said.line_voltage,
         line_frequency: said.line_frequency,
         smoothing: shared

@@ -9,7 +9,7 @@ use super::{
     meter_values::{Meter, default_value},
     named::{self, ENERGIES, POWERS, Pair, keys_of},
     pattern,
-    problem::Problem,
+    problem::{Findings, Problem},
     settings::Settings,
     value,
 };
@@ -31,34 +31,30 @@ impl Meter {
 const FANOUT_MAX: i64 = 64;
 
 /// Checks values; what is wrong is replaced by its default, or makes the meter's phases absent.
-pub(super) fn values(
-    meters: &mut [Meter],
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<Reason>,
-) {
+pub(super) fn values(meters: &mut [Meter], found: &mut Findings) {
     let mut macs: Vec<String> = Vec::new();
     for meter in meters.iter_mut() {
-        power(meter, problems);
-        energy(meter, problems);
-        named::check(meter, problems, warnings);
-        identity(meter, &mut macs, problems);
+        power(meter, found);
+        energy(meter, found);
+        named::check(meter, found);
+        identity(meter, &mut macs, found);
     }
     for (index, meter) in meters.iter().enumerate() {
         let chosen_later = index == 0 && is_open(meter);
         if !chosen_later && meter.blocked.is_empty() {
-            idle(meter, warnings);
+            idle(meter, found);
         }
-        resting(meter, warnings);
+        resting(meter, found);
     }
     let Some((first, others)) = meters.split_first_mut() else {
         return;
     };
-    first_only(first, problems, warnings);
+    first_only(first, found);
     for meter in others {
         let key = meter.full("http_port");
-        let said = problems.iter().any(|problem| problem.key == key);
+        let said = found.problems.iter().any(|problem| problem.key == key);
         if !meter.has("bind") && !meter.has("http_port") && !said {
-            problems.push(Problem::conflict(
+            found.wrong(Problem::conflict(
                 Layer::File,
                 key,
                 None,
@@ -68,9 +64,9 @@ pub(super) fn values(
     }
 }
 
-fn power(meter: &mut Meter, problems: &mut Vec<Problem>) {
+fn power(meter: &mut Meter, found: &mut Findings) {
     let has = |key: &str| meter.has(key);
-    let mut found = Vec::new();
+    let mut wrong = Vec::new();
     let [(total, total_export), phases @ ..] = POWERS;
     if has(total) {
         let keys = phases
@@ -79,53 +75,53 @@ fn power(meter: &mut Meter, problems: &mut Vec<Problem>) {
         let keys: Vec<&str> = keys.filter(|key| has(key)).collect();
         if !keys.is_empty() {
             let keys = keys.join(", ").into();
-            found.push(meter.contradiction(total, Wrong::PowerTwice { keys }));
+            wrong.push(meter.contradiction(total, Wrong::PowerTwice { keys }));
         }
     } else if has(total_export) {
-        found.push(meter.contradiction(total_export, Wrong::Pair { key: total }));
+        wrong.push(meter.contradiction(total_export, Wrong::Pair { key: total }));
     }
     for (key, export) in phases {
         if has(export) && !has(key) {
-            found.push(meter.contradiction(export, Wrong::Pair { key }));
+            wrong.push(meter.contradiction(export, Wrong::Pair { key }));
         }
     }
-    meter.blocked.extend(found.iter().map(Reason::from));
-    problems.extend(found);
+    meter.blocked.extend(wrong.iter().map(Reason::from));
+    found.problems.extend(wrong);
 }
 
-fn energy(meter: &mut Meter, problems: &mut Vec<Problem>) {
+fn energy(meter: &mut Meter, found: &mut Findings) {
     let set =
         |pairs: &[Pair]| -> Vec<&str> { keys_of(pairs).filter(|key| meter.has(key)).collect() };
     let (house, phases) = (set(&ENERGIES[..1]), set(&ENERGIES[1..]));
     if let (Some(key), false) = (house.first(), phases.is_empty()) {
         let keys = phases.join(", ").into();
-        problems.push(meter.contradiction(key, Wrong::EnergyTwice { keys }));
+        found.wrong(meter.contradiction(key, Wrong::EnergyTwice { keys }));
         for key in house.iter().chain(&phases) {
             meter.drop(key);
         }
     }
 }
 
-fn identity(meter: &mut Meter, macs: &mut Vec<String>, problems: &mut Vec<Problem>) {
+fn identity(meter: &mut Meter, macs: &mut Vec<String>, found: &mut Findings) {
     let text = |key: &str| meter.text(key).map(str::to_lowercase);
     let (id, mac) = (text("device_id"), text("mac"));
     if let (Some(id), Some(mac)) = (&id, &mac)
         && !id.ends_with(mac)
     {
         let mac = mac.as_str().into();
-        problems.push(meter.contradiction("device_id", Wrong::MacDiffers { mac }));
+        found.wrong(meter.contradiction("device_id", Wrong::MacDiffers { mac }));
         meter.drop("device_id");
     }
     let own = mac.or_else(|| id.and_then(|id| id.split_once('-').map(|(_, mac)| mac.to_string())));
     let Some(own) = own else { return };
     if macs.contains(&own) {
-        problems.push(meter.contradiction("mac", Wrong::MacTaken));
+        found.wrong(meter.contradiction("mac", Wrong::MacTaken));
         meter.drop("mac");
     }
     macs.push(own);
 }
 
-fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<Reason>) {
+fn first_only(first: &mut Meter, found: &mut Findings) {
     let whole = |key| first.whole(key).unwrap_or_default();
     let (start, end) = (whole("ws_port_start"), whole("ws_port_end"));
     if end < start || end - start >= FANOUT_MAX {
@@ -135,7 +131,7 @@ fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec
             "ws_port_start"
         };
         let max = FANOUT_MAX;
-        problems.push(first.contradiction(key, Wrong::FanOut { start, end, max }));
+        found.wrong(first.contradiction(key, Wrong::FanOut { start, end, max }));
         for key in ["ws_port_start", "ws_port_end"] {
             first.drop(key);
             if let Some(value) = definitions::find(key).and_then(|def| default_value(def, false)) {
@@ -146,32 +142,32 @@ fn first_only(first: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec
     if first.text("source") == Some("replay") && !first.has("replay_file") {
         let problem = first.contradiction("source", Wrong::NoReplayFile);
         first.blocked.push(Reason::from(&problem));
-        problems.push(problem);
+        found.wrong(problem);
     }
-    warn(first, warnings);
+    warn(first, found);
 }
 
 /// Honoured, but worth a line.
-fn warn(first: &Meter, warnings: &mut Vec<Reason>) {
+fn warn(first: &Meter, found: &mut Findings) {
     let generation = first.whole("generation").unwrap_or(2);
     if generation != 2 {
-        warnings.push(Wrong::Generation { n: generation }.into());
+        found.warn(Wrong::Generation { n: generation });
     }
     if first.text("energy_unit") == Some("kwh") {
-        warnings.push(Wrong::Kwh.into());
+        found.warn(Wrong::Kwh);
     }
     if first.is_on("outbound_ws_insecure") {
-        warnings.push(Wrong::Insecure.into());
+        found.warn(Wrong::Insecure);
     }
     let shares = first.values.get("scaling_shares").and_then(Value::as_array);
     let share = |item: &Value| pattern::share(item.as_str()?).map(|(_, share)| share);
     let shares: Vec<f64> = shares.into_iter().flatten().filter_map(share).collect();
     if !shares.is_empty() && !first.is_on("request_side_scaling_enable") {
-        warnings.push(Wrong::SharesUnused.into());
+        found.warn(Wrong::SharesUnused);
     }
     let sum: f64 = shares.iter().sum();
     if sum > 1.0 + 1e-9 {
-        warnings.push(Wrong::SharesSum { sum }.into());
+        found.warn(Wrong::SharesSum { sum });
     }
 }
 
@@ -184,7 +180,7 @@ fn is_open(first: &Meter) -> bool {
 
 /// Names what was set and acts on nothing. The voltage of an unused phase is served, its current
 /// and power factor are not.
-fn idle(meter: &Meter, warnings: &mut Vec<Reason>) {
+fn idle(meter: &Meter, found: &mut Findings) {
     let has = |key: &str| meter.has(key);
     let changed = |key: &str| meter.is_changed(key);
     let total = has("total_power");
@@ -196,7 +192,7 @@ fn idle(meter: &Meter, warnings: &mut Vec<Reason>) {
             Some(power) => Wrong::IdlePower { key, power },
             None => Wrong::IdlePhase { key },
         };
-        warnings.push(why.into());
+        found.warn(why);
     };
     for name in ["total", "a", "b", "c"] {
         let power = format!("{name}_power");
@@ -250,7 +246,7 @@ const SWITCHED: [(&str, &str, &[&str]); 7] = [
 
 /// Names what was set in a file and rests because its switch is off. The environment and the
 /// command line often carry a whole set of options, as that of a container.
-fn resting(meter: &Meter, warnings: &mut Vec<Reason>) {
+fn resting(meter: &Meter, found: &mut Findings) {
     for (switch, off, keys) in SWITCHED {
         let at = meter.values.get(switch).map(value::to_text);
         if at.as_deref() != Some(off) {
@@ -259,7 +255,7 @@ fn resting(meter: &Meter, warnings: &mut Vec<Reason>) {
         for key in keys {
             if meter.layer(key) == Layer::File && meter.is_changed(key) {
                 let key = meter.full(key).into();
-                warnings.push(Wrong::Resting { key, switch, off }.into());
+                found.warn(Wrong::Resting { key, switch, off });
             }
         }
     }
@@ -286,13 +282,8 @@ impl Listener {
 /// No two listeners on the same address and port. The later one is left out; a default port that a
 /// further meter would have had on its own address, were it not for a listener on all addresses, is
 /// no error.
-pub(super) fn listeners(
-    settings: &mut Settings,
-    meters: &[Meter],
-    app: bool,
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<Reason>,
-) {
+pub(super) fn listeners(settings: &mut Settings, meters: &[Meter], found: &mut Findings) {
+    let app = found.app;
     let mut taken: Vec<Listener> = Vec::new();
     let mut free = |index: usize, udp: bool, bind: Option<IpAddr>, port: u16, name: &str| {
         let (prefix, layer) = meters.get(index).map_or(("", Layer::Default), |meter| {
@@ -310,9 +301,9 @@ pub(super) fn listeners(
             let problem = Problem::conflict(layer, new.key, Some(&Value::from(port)), what);
             if index > 0 && layer == Layer::Default {
                 let why = std::sync::Arc::new(Reason::from(&problem));
-                warnings.push(Wrong::NotServed { why }.into());
+                found.warn(Wrong::NotServed { why });
             } else {
-                problems.push(problem);
+                found.wrong(problem);
             }
             return false;
         }

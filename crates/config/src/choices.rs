@@ -158,9 +158,3 @@ impl std::fmt::Debug for Secret {
         f.write_str("\"***\"")
     }
 }
-
-impl Field for Option<Secret> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        value.as_str().map(|text| Secret(text.to_owned()))
-    }
-}

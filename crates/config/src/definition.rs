@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::pattern::{Form, Pattern};
+use super::pattern::Form;
 use vocab::{
     parse::Quantity,
     reason::{Limit, Schemes, Words},
@@ -48,8 +48,8 @@ pub enum Kind {
     Url(&'static [&'static str]),
     /// A TCP or UDP port.
     Port,
-    /// Text of a pattern.
-    Match(Pattern),
+    /// Text of a form that has a normal spelling.
+    Match(Form),
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A list of such values; with commas in the environment, on the command line and inside
@@ -59,15 +59,8 @@ pub enum Kind {
     Meters,
 }
 
-/// The Supervisor's type of a text of any form, read from a number too.
-pub const ANY_TEXT: &str = "match(^.*$)";
-
 /// Text without bounds or form.
-pub const TEXT: Kind = Kind::Text {
-    min: 0,
-    max: usize::MAX,
-    form: Form::Any,
-};
+pub(crate) const TEXT: Kind = form(Form::Any);
 
 pub(crate) const fn form(form: Form) -> Kind {
     Kind::Text {
@@ -77,83 +70,49 @@ pub(crate) const fn form(form: Form) -> Kind {
     }
 }
 
-/// Part of the settings page and of the reference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Group {
-    /// Where readings come from.
-    Source,
-    /// Power entities.
-    Power,
-    /// Voltage, current, power factor, frequency.
-    Values,
-    /// Energy counters.
-    Energy,
-    /// What is served when values are old, and how they are shifted.
-    Policy,
-    /// Who the device is.
-    Identity,
-    /// Addresses, HTTP and limits.
-    Channels,
-    /// WebSocket.
-    Websocket,
-    /// UDP.
-    Udp,
-    /// Modbus TCP.
-    Modbus,
-    /// mDNS.
-    Mdns,
-    /// WebSockets that we dial.
-    Outbound,
-    /// The MQTT broker.
-    Mqtt,
-    /// Passwords and write protection.
-    Security,
-    /// Power shared between readers.
-    Scaling,
-    /// The page for people.
-    Dashboard,
-    /// Files and retention.
-    Store,
-    /// Forecast.
-    Forecast,
-    /// Log.
-    Log,
-    /// Further meters.
-    Meters,
+/// Declares the groups in the order of the settings page, each with its key and its heading.
+macro_rules! groups {
+    ($($group:ident = $key:literal, $title:literal;)*) => {
+        /// Part of the settings page and of the reference.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Group {
+            $(#[doc = concat!($title, ".")] $group,)*
+        }
+
+        impl Group {
+            const NAMES: &[(Self, &'static str, &'static str)] =
+                &[$((Self::$group, $key, $title)),*];
+        }
+    };
+}
+
+groups! {
+    Source = "source", "Source of the readings";
+    Power = "power", "Power";
+    Values = "values", "Voltage, current, power factor, frequency";
+    Energy = "energy", "Energy counters";
+    Policy = "policy", "Old values and target";
+    Identity = "identity", "Identity";
+    Channels = "channels", "Addresses, HTTP and limits";
+    Websocket = "websocket", "WebSocket";
+    Udp = "udp", "UDP";
+    Modbus = "modbus", "Modbus TCP";
+    Mdns = "mdns", "mDNS";
+    Outbound = "outbound", "Outbound WebSocket";
+    Mqtt = "mqtt", "MQTT";
+    Security = "security", "Protection";
+    Scaling = "scaling", "Shares of several readers";
+    Dashboard = "dashboard", "Dashboard";
+    Store = "store", "Files and retention";
+    Forecast = "forecast", "Forecast";
+    Log = "log", "Log";
+    Meters = "meters", "Further meters";
 }
 
 impl Group {
-    /// Each group in the order of the settings page, with its key and its heading.
-    const NAMES: [(Self, &'static str, &'static str); 20] = [
-        (Self::Source, "source", "Source of the readings"),
-        (Self::Power, "power", "Power"),
-        (
-            Self::Values,
-            "values",
-            "Voltage, current, power factor, frequency",
-        ),
-        (Self::Energy, "energy", "Energy counters"),
-        (Self::Policy, "policy", "Old values and target"),
-        (Self::Identity, "identity", "Identity"),
-        (Self::Channels, "channels", "Addresses, HTTP and limits"),
-        (Self::Websocket, "websocket", "WebSocket"),
-        (Self::Udp, "udp", "UDP"),
-        (Self::Modbus, "modbus", "Modbus TCP"),
-        (Self::Mdns, "mdns", "mDNS"),
-        (Self::Outbound, "outbound", "Outbound WebSocket"),
-        (Self::Mqtt, "mqtt", "MQTT"),
-        (Self::Security, "security", "Protection"),
-        (Self::Scaling, "scaling", "Shares of several readers"),
-        (Self::Dashboard, "dashboard", "Dashboard"),
-        (Self::Store, "store", "Files and retention"),
-        (Self::Forecast, "forecast", "Forecast"),
-        (Self::Log, "log", "Log"),
-        (Self::Meters, "meters", "Further meters"),
-    ];
-
     /// All groups, in the order of the settings page.
     pub fn all() -> impl Iterator<Item = Self> {
-        Self::NAMES.into_iter().map(|(group, ..)| group)
+        Self::NAMES.iter().map(|(group, ..)| *group)
     }
 
     /// Name in small letters, for keys of translated texts and anchors.
@@ -207,6 +166,19 @@ pub struct Definition {
     pub in_file: bool,
 }
 
+/// Declares functions that give the same with one field set.
+macro_rules! setters {
+    ($($(#[$about:meta])* $name:ident($($arg:ident: $type:ty)?) => $field:ident = $value:expr;)*) => {
+        $(
+            $(#[$about])*
+            pub const fn $name(mut self $(, $arg: $type)?) -> Self {
+                self.$field = $value;
+                self
+            }
+        )*
+    };
+}
+
 impl Definition {
     /// An option without default or flags.
     pub const fn new(group: Group, key: &'static str, kind: Kind, text: &'static str) -> Self {
@@ -230,76 +202,31 @@ impl Definition {
         }
     }
 
-    /// With a default.
-    pub const fn default(mut self, text: &'static str) -> Self {
-        self.default = Some(text);
-        self
-    }
-
-    /// With another default under the Supervisor.
-    pub const fn app_default(mut self, text: &'static str) -> Self {
-        self.app_default = Some(text);
-        self
-    }
-
-    /// With words for what happens without a value.
-    pub const fn automatic(mut self, words: &'static str) -> Self {
-        self.automatic = words;
-        self
-    }
-
-    /// With a unit.
-    pub const fn unit(mut self, unit: &'static str) -> Self {
-        self.unit = unit;
-        self
-    }
-
-    /// With the original's environment name.
-    pub const fn env(mut self, name: &'static str) -> Self {
-        self.original = Some(name);
-        self
-    }
-
-    /// With a second environment name of the original.
-    pub const fn alias(mut self, name: &'static str) -> Self {
-        self.alias = Some(name);
-        self
-    }
-
-    /// P.
-    pub const fn plain(mut self) -> Self {
-        self.plain_only = true;
-        self
-    }
-
-    /// L.
-    pub const fn live(mut self) -> Self {
-        self.live = true;
-        self
-    }
-
-    /// S.
-    pub const fn device(mut self) -> Self {
-        self.device = true;
-        self
-    }
-
-    /// Whether a wrong value makes the phases absent.
-    pub const fn safety(mut self) -> Self {
-        self.safety = true;
-        self
-    }
-
-    /// A further meter takes it from the first where its own entry has none.
-    pub const fn inherited(mut self) -> Self {
-        self.inherited = true;
-        self
-    }
-
-    /// Not in the options file itself.
-    pub const fn not_in_file(mut self) -> Self {
-        self.in_file = false;
-        self
+    setters! {
+        /// With a default.
+        default(text: &'static str) => default = Some(text);
+        /// With another default under the Supervisor.
+        app_default(text: &'static str) => app_default = Some(text);
+        /// With words for what happens without a value.
+        automatic(words: &'static str) => automatic = words;
+        /// With a unit.
+        unit(unit: &'static str) => unit = unit;
+        /// With the original's environment name.
+        env(name: &'static str) => original = Some(name);
+        /// With a second environment name of the original.
+        alias(name: &'static str) => alias = Some(name);
+        /// With `plain_only` set.
+        plain() => plain_only = true;
+        /// With `live` set.
+        live() => live = true;
+        /// With `device` set.
+        device() => device = true;
+        /// With `safety` set.
+        safety() => safety = true;
+        /// With `inherited` set.
+        inherited() => inherited = true;
+        /// Not in the options file itself.
+        not_in_file() => in_file = false;
     }
 
     /// The one environment name: the original's, else `VIRTUAL_SHELLY_<KEY>`.
@@ -320,7 +247,7 @@ impl Definition {
     /// What the entities measure that it names, if it names any.
     #[must_use]
     pub fn quantity(&self) -> Option<Quantity> {
-        let named = matches!(self.kind, Kind::Match(Pattern::Entities));
+        let named = matches!(self.kind, Kind::Match(Form::Entities));
         named.then_some(match self.key {
             "frequency" => Quantity::Frequency,
             key if key.contains("energy") => Quantity::Energy,
@@ -389,10 +316,10 @@ impl Kind {
                 ..
             }
             | Self::Url(_)
-            | Self::Match(Pattern::Entities) => "str".into(),
+            | Self::Match(Form::Entities) => "str".into(),
             // As `str`, but a number without quotes in the YAML editor becomes text instead of
             // being refused.
-            Self::Text { .. } | Self::Match(_) => ANY_TEXT.into(),
+            Self::Text { .. } | Self::Match(_) => "match(^.*$)".into(),
             Self::Password => "password".into(),
             Self::Port => "port".into(),
             Self::Choice(words) => format!("list({})", words.join("|")),
@@ -409,11 +336,11 @@ impl Kind {
             Self::Int { min, max: i64::MAX } => Limit::AtLeast { min },
             Self::Int { min, max } => Limit::Whole { min, max },
             Self::Float { min, max } => Limit::Number { min, max },
-            Self::Text { min, max, form } => match (form.limit(), min, max) {
-                (Some(form), ..) => form,
-                (None, 0, usize::MAX) => Limit::AnyText,
-                (None, 0, max) => Limit::AtMostLong { max },
-                (None, min, max) => Limit::Long { min, max },
+            Self::Text { min, max, form } => match (form, min, max) {
+                (Form::Any, 0, usize::MAX) => form.limit(),
+                (Form::Any, 0, max) => Limit::AtMostLong { max },
+                (Form::Any, min, max) => Limit::Long { min, max },
+                _ => form.limit(),
             },
             Self::Password => Limit::Long { min: 1, max: 1024 },
             Self::Url(schemes) => Limit::Url {
@@ -423,7 +350,7 @@ impl Kind {
                 min: 1,
                 max: u16::MAX,
             },
-            Self::Match(pattern) => pattern.limit(),
+            Self::Match(form) => form.limit(),
             Self::Choice(words) => Limit::OneOf {
                 words: Words(words),
             },

@@ -7,7 +7,6 @@
 
 mod channels;
 mod meter;
-pub(crate) mod phases;
 mod service;
 
 use std::{collections::HashMap, sync::OnceLock};
@@ -18,30 +17,22 @@ pub(crate) use meter::MeterOptions;
 pub use service::{DashboardSettings, ForecastSettings, MqttSettings, SourceSettings};
 pub(crate) use service::{LogOptions, StoreOptions};
 
-use super::definition::{Definition, Kind};
+use super::definition::{Definition, Group, Kind};
 
-/// The tables; those of one group in order.
-const TABLES: [&[Definition]; 20] = [
+/// The tables, a row a field; those of one group in order.
+const TABLES: [&[&[Definition]]; 12] = [
     service::SOURCE,
-    phases::VOLTAGE,
-    phases::CURRENT,
-    phases::POWER_FACTOR,
     meter::IDENTITY,
     meter::METER,
-    phases::POWER,
-    phases::POWER_EXPORT,
-    phases::INVERT,
-    phases::SCALES,
-    phases::OFFSETS,
     channels::CHANNELS,
     channels::SCALING,
     service::DASHBOARD,
     service::MQTT,
     service::STORE,
-    service::PLACES,
+    &[service::PLACES],
     service::FORECAST,
     service::LOG,
-    service::METERS,
+    &[service::METERS],
 ];
 
 /// Environment names that are no options: for tests of what the Supervisor would otherwise fix.
@@ -72,7 +63,7 @@ const METER_EXTRA: [&str; 13] = [
 pub fn all() -> impl Iterator<Item = &'static Definition> {
     static ALL: OnceLock<Vec<&'static Definition>> = OnceLock::new();
     let all = ALL.get_or_init(|| {
-        let mut all: Vec<_> = TABLES.into_iter().flatten().collect();
+        let mut all: Vec<_> = TABLES.into_iter().flatten().copied().flatten().collect();
         all.sort_by_key(|def| def.group);
         all
     });
@@ -106,52 +97,25 @@ pub(super) fn nearest_of<S: AsRef<str> + Default>(name: &str, known: impl Iterat
         .unwrap_or_default()
 }
 
-/// A member of a `meters` entry.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum MeterEntry {
-    /// Its name, required.
-    Name,
-    /// The option of the same key, optional; lists are text with commas here.
-    Option(&'static Definition),
-}
-
-/// Text of a meter's `name`.
-pub const NAME_TEXT: &str = "Name of this meter, in the log and on the dashboard; each once";
-
-impl MeterEntry {
-    /// Its key.
-    #[must_use]
-    pub const fn key(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::Option(def) => def.key,
-        }
-    }
-
-    /// The Supervisor's schema type.
-    #[must_use]
-    pub fn schema(self) -> String {
-        match self {
-            Self::Name => super::definition::ANY_TEXT.into(),
-            Self::Option(Definition {
-                kind: Kind::Many(_),
-                ..
-            }) => "str?".into(),
-            Self::Option(def) => format!("{}?", def.kind.schema_type()),
-        }
-    }
-}
+/// The name of a further meter: the one member of a `meters` entry that is no option, and the one
+/// that is required.
+pub(crate) static NAME: Definition = Definition::new(
+    Group::Meters,
+    "name",
+    meter::IDENTITY_TEXT,
+    "Name of this meter, in the log and on the dashboard; each once",
+);
 
 /// Whether a further meter has this key too.
 #[must_use]
 pub fn in_meter(def: &Definition) -> bool {
-    use super::definition::Group::{Energy, Policy, Power, Values};
+    use Group::{Energy, Policy, Power, Values};
     matches!(def.group, Power | Values | Energy | Policy) || METER_EXTRA.contains(&def.key)
 }
 
 /// What a `meters` entry may hold, in order.
-pub fn meter_entry() -> impl Iterator<Item = MeterEntry> {
-    std::iter::once(MeterEntry::Name).chain(all().filter(|d| in_meter(d)).map(MeterEntry::Option))
+pub fn meter_entry() -> impl Iterator<Item = &'static Definition> {
+    std::iter::once(&NAME).chain(all().filter(|d| in_meter(d)))
 }
 
 /// A value of the Supervisor's `schema:`.
@@ -176,10 +140,19 @@ impl Definition {
         Some(match self.kind {
             Kind::Many(item) => Schema::List(format!("{}?", item.schema_type())),
             Kind::Meters => {
-                Schema::Dictionaries(meter_entry().map(|e| (e.key(), e.schema())).collect())
+                Schema::Dictionaries(meter_entry().map(|e| (e.key, e.member_schema())).collect())
             }
             kind => Schema::Scalar(format!("{}?", kind.schema_type())),
         })
+    }
+
+    /// What the schema says of it as a member of `meters`, where lists are text with commas.
+    fn member_schema(&self) -> String {
+        match self.kind {
+            Kind::Many(_) => "str?".into(),
+            kind if self.key == NAME.key => kind.schema_type(),
+            kind => format!("{}?", kind.schema_type()),
+        }
     }
 }
 
@@ -187,7 +160,7 @@ impl Definition {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::{Schema, definition::Group, value};
+    use crate::{Schema, value};
 
     #[test]
     fn keys_and_names_are_unique_and_well_formed() {

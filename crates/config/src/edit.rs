@@ -8,7 +8,7 @@ use super::{
     definitions,
     inputs::LoadInputs,
     meters,
-    problem::Problem,
+    problem::{Findings, Problem},
     resolve::load,
     value::{Raw, check},
 };
@@ -80,19 +80,19 @@ pub fn contradictions(options: &Map<String, Value>) -> Vec<Problem> {
 /// options are found by [`change_options`].
 pub fn validate(key: &str, value: &Value) -> Result<Option<Value>, Box<Problem>> {
     let Some(def) = definitions::find(key) else {
-        let nearest = definitions::nearest(key);
-        let kind = definitions::find(nearest).map(|d| d.kind);
-        let problem = Problem::unknown(Layer::File, key, nearest, kind);
+        let problem = Problem::unknown(Layer::File, key, definitions::nearest(key));
         return Err(Box::new(problem));
     };
     let checked = check(def, &Raw::Json(value.clone()))
-        .map_err(|allowed| Box::new(Problem::value(Layer::File, key, Some(def), value, allowed)))?;
-    if let (Kind::Meters, Some(Value::Array(entries))) = (def.kind, &checked)
-        && let Some(problem) = meters::read(entries, Layer::File).1.into_iter().next()
-    {
-        return Err(Box::new(problem));
+        .map_err(|allowed| Box::new(Problem::value(Layer::File, key, def, value, allowed)))?;
+    let mut found = Findings::new(false);
+    if let (Kind::Meters, Some(Value::Array(entries))) = (def.kind, &checked) {
+        meters::read(entries, Layer::File, &mut found);
     }
-    Ok(checked)
+    match found.problems.into_iter().next() {
+        Some(problem) => Err(Box::new(problem)),
+        None => Ok(checked),
+    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub struct LoadInputs {
     pub options_file: Option<OptionsFile>,
     /// The app's Network card (`"80/tcp"` → port, `None` off); `None`: not known, or not an app.
     pub network: Option<BTreeMap<String, Option<u16>>>,
-    /// The data folder ([`crate::locate`]).
+    /// The data folder.
     pub data_dir: PathBuf,
     /// Under the Supervisor.
     pub app: bool,

@@ -9,7 +9,7 @@ use super::{
     definitions::{self, TEST_VARIABLES},
     inputs::{LoadInputs, OptionsFile},
     original,
-    problem::Problem,
+    problem::{Findings, Problem},
     value::Raw,
 };
 use vocab::{
@@ -29,14 +29,11 @@ pub(super) struct Given {
 }
 
 /// All layers, lowest first for each key.
-#[derive(Default)]
 pub(super) struct Gathered {
     /// By key.
     pub given: BTreeMap<&'static str, Vec<Given>>,
     /// Unknown keys, an unreadable file.
-    pub problems: Vec<Problem>,
-    /// What is worth a line, and stops nothing.
-    pub warnings: Vec<Reason>,
+    pub found: Findings,
     /// The options file cannot be read: nothing is known about the entities.
     pub file_broken: Option<Reason>,
 }
@@ -48,20 +45,15 @@ impl Gathered {
             .or_default()
             .push(Given { layer, name, value });
     }
-
-    /// As app an unknown key is a warning: a restored or newer file must not stop the meter.
-    fn unknown(&mut self, app: bool, problem: Problem) {
-        if app {
-            self.warnings.push(Reason::from(&problem));
-        } else {
-            self.problems.push(problem);
-        }
-    }
 }
 
 /// Collects every layer.
 pub(super) fn gather(inputs: &LoadInputs) -> Gathered {
-    let mut out = Gathered::default();
+    let mut out = Gathered {
+        given: BTreeMap::new(),
+        found: Findings::new(inputs.app),
+        file_broken: None,
+    };
     file(inputs, &mut out);
     if let Some(network) = inputs.network.as_ref().filter(|_| inputs.app) {
         card(network, &mut out);
@@ -105,16 +97,15 @@ fn file(inputs: &LoadInputs, out: &mut Gathered) {
                         name: def.env_name().into(),
                     }
                 };
-                let problem = Problem::value(Layer::File, def.key, Some(def), &value, why);
-                out.unknown(inputs.app, problem);
+                let problem = Problem::value(Layer::File, def.key, def, &value, why);
+                out.found.unknown(problem);
             }
             Some(def) if inputs.app && def.on_in_form() && value == Value::Bool(true) => {}
             Some(def) => out.push(def, Layer::File, key, Some(Raw::Json(value))),
             None => {
                 let nearest = definitions::nearest(&key);
-                let kind = definitions::find(nearest).map(|d| d.kind);
-                let problem = Problem::unknown(Layer::File, &key, nearest, kind);
-                out.unknown(inputs.app, problem);
+                out.found
+                    .unknown(Problem::unknown(Layer::File, &key, nearest));
             }
         }
     }
@@ -123,7 +114,7 @@ fn file(inputs: &LoadInputs, out: &mut Gathered) {
 fn broken(file: &OptionsFile, why: Reason, out: &mut Gathered) {
     let problem = Problem::file(&file.path, why);
     out.file_broken = Some(Reason::from(&problem));
-    out.problems.push(problem);
+    out.found.wrong(problem);
 }
 
 /// Network card: a missing port keeps its default, an empty one is off
@@ -170,7 +161,7 @@ fn environment(inputs: &LoadInputs, out: &mut Gathered) {
             known.insert(def.key, pair);
         }
     }
-    original::replace(&mut known, &mut out.warnings);
+    original::replace(&mut known, &mut out.found);
     for def in definitions::all() {
         if let Some((name, text)) = known.remove(def.key) {
             out.push(def, Layer::Environment, name, Some(Raw::Text(text)));
@@ -186,10 +177,9 @@ fn environment(inputs: &LoadInputs, out: &mut Gathered) {
         // Both spellings are compared: `VIRTUAL_SHELLY_HTTP_PORT` means the option that is called
         // `HTTP_PORT` here.
         let key = name[ENV_PREFIX.len()..].to_lowercase();
-        let def = definitions::find(definitions::nearest(&key));
-        let nearest = def.map(Definition::env_name).unwrap_or_default();
-        let kind = def.map(|def| def.kind);
-        let problem = Problem::unknown(Layer::Environment, name, nearest, kind);
-        out.unknown(inputs.app, problem);
+        let nearest = definitions::nearest(&key);
+        let mut problem = Problem::unknown(Layer::Environment, name, nearest);
+        problem.nearest = definitions::find(nearest).map(|def| def.env_name().into());
+        out.found.unknown(problem);
     }
 }

@@ -42,7 +42,6 @@ pub use edit::{change_options, contradictions, validate};
 pub use inputs::{LoadInputs, OptionsFile, environment, is_app};
 pub use log_levels::{LIBRARIES, LOG_PARTS, LogLevels};
 pub use meter_values::Values;
-pub use places::{Places, locate, read_options, usable_folder};
 pub use problem::{Problem, ProblemKind};
 pub use reader_profiles::ReaderProfiles;
 pub use resolve::{Resolved, load};

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{
     definition::{Definition, Kind},
-    definitions::{self, MeterEntry},
+    definitions::{self, NAME},
     meter_values::Meter,
-    problem::{NAME, Problem},
+    problem::{Findings, Problem},
     value::{self, Raw},
 };
 use vocab::{
@@ -18,8 +18,7 @@ use vocab::{
 
 /// Reads all entries, which this layer says, as meters; what is wrong is listed and left out. Lists
 /// are lists then.
-pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Meter>, Vec<Problem>) {
-    let mut problems = Vec::new();
+pub(super) fn read(entries: &[Value], layer: Layer, found: &mut Findings) -> Vec<Meter> {
     let mut names = BTreeSet::new();
     let mut read = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
@@ -28,15 +27,13 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Meter>, Vec<Problem>
             ..Meter::default()
         };
         for (name, given) in entry.as_object().into_iter().flatten() {
-            if name == "name" {
+            if name == NAME.key {
                 continue;
             }
             let Some(def) = definitions::find(name).filter(|def| definitions::in_meter(def)) else {
-                let known = definitions::meter_entry().map(MeterEntry::key);
+                let known = definitions::meter_entry().map(|def| def.key);
                 let nearest = definitions::nearest_of(name, known);
-                let kind = definitions::find(nearest).map(|d| d.kind);
-                let key = meter.full(name);
-                problems.push(Problem::unknown(layer, &key, nearest, kind));
+                found.unknown(Problem::unknown(layer, &meter.full(name), nearest));
                 continue;
             };
             match member(def, given) {
@@ -44,34 +41,35 @@ pub(super) fn read(entries: &[Value], layer: Layer) -> (Vec<Meter>, Vec<Problem>
                 Ok(None) => {}
                 Err(allowed) => {
                     let key = meter.full(name);
-                    let problem = Problem::value(layer, key, Some(def), given, allowed);
+                    let problem = Problem::value(layer, key, def, given, allowed);
                     if def.safety {
                         meter.blocked.push(Reason::from(&problem));
                     }
-                    problems.push(problem);
+                    found.wrong(problem);
                 }
             }
         }
-        let given = entry.get("name").unwrap_or(&Value::Null);
-        let good = |name: &&str| {
-            (1..=32).contains(&name.chars().count()) && !name.chars().any(char::is_control)
-        };
-        let key = meter.full("name");
-        meter.name = match given.as_str().map(str::trim).filter(good) {
-            Some(name) if names.insert(name.to_string()) => name.to_owned(),
+        let given = entry.get(NAME.key).unwrap_or(&Value::Null);
+        let key = meter.full(NAME.key);
+        let name = given
+            .as_str()
+            .and_then(|text| value::from_text(NAME.kind, text).ok()?);
+        meter.name = match name.as_ref().and_then(Value::as_str) {
+            Some(name) if names.insert(name.to_owned()) => name.to_owned(),
             Some(name) => {
-                let taken = Wrong::NameTaken;
-                problems.push(Problem::conflict(layer, key, Some(given), taken));
+                let problem = Problem::conflict(layer, key, Some(given), Wrong::NameTaken);
+                found.wrong(problem);
                 free(&mut names, &format!("{name} {}", index + 2))
             }
             None => {
-                problems.push(Problem::value(layer, key, None, given, NAME));
+                let problem = Problem::value(layer, key, &NAME, given, NAME.kind.limit());
+                found.wrong(problem);
                 free(&mut names, &format!("meter {}", index + 2))
             }
         };
         read.push(meter);
     }
-    (read, problems)
+    read
 }
 
 /// A name that no other meter has: counters and records are kept under it.
@@ -106,7 +104,9 @@ mod tests {
             {"name": "garage", "a_pwoer": "sensor.x", "hold": -1, "stale": "maybe", "device_id": "shellypro3em-2cbcbb0a1b2c"},
             {}
         ]);
-        let (read, problems) = read(entries.as_array().unwrap(), Layer::File);
+        let mut found = Findings::new(false);
+        let read = read(entries.as_array().unwrap(), Layer::File, &mut found);
+        let problems = found.problems;
         assert_eq!(read[0].name, "garage");
         assert_eq!(read[0].values["udp_ports"], json!([1011, 1012]));
         assert_eq!(read[0].values["outbound_ws"], json!(["ws://gx/"]));

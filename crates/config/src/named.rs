@@ -3,7 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{definitions, meter_values::Meter, problem::Problem};
+use super::{
+    definitions,
+    meter_values::Meter,
+    problem::{Findings, Problem},
+};
 use vocab::reason::{Reason, Wrong};
 
 impl Meter {
@@ -41,7 +45,7 @@ pub(super) fn keys_of(pairs: &[Pair]) -> impl Iterator<Item = &'static str> + Cl
 
 /// Refuses what can only be a mistake, and warns of what hardly is meant. Power that contradicts
 /// itself has no value, as with any wrong option of power; energy is left out.
-pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &mut Vec<Reason>) {
+pub(super) fn check(meter: &mut Meter, found: &mut Findings) {
     let pairs = || POWERS.into_iter().chain(ENERGIES);
     let mut wrong: Vec<(Problem, Vec<&'static str>)> = Vec::new();
     for (key, export) in pairs() {
@@ -66,7 +70,7 @@ pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &m
         } else {
             keys.into_iter().for_each(|key| meter.drop(key));
         }
-        problems.push(problem);
+        found.wrong(problem);
     }
     // Each phase has one of these, and an entity in two of them is counted twice.
     for pairs in [&POWERS[1..], &ENERGIES[1..]] {
@@ -79,7 +83,7 @@ pub(super) fn check(meter: &mut Meter, problems: &mut Vec<Problem>, warnings: &m
                     Some((before, _)) => {
                         let (key, other) = (meter.full(key).into(), meter.full(before).into());
                         let id = id.into();
-                        warnings.push(Wrong::TwoPhases { key, id, other }.into());
+                        found.warn(Wrong::TwoPhases { key, id, other });
                     }
                     None => seen.push((key, id)),
                 }

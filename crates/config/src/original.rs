@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 
 use vocab::{
     DeviceId, Mac,
-    reason::{Quoted, Reason, Wrong},
+    reason::{Quoted, Wrong},
 };
+
+use super::problem::Findings;
 
 /// Key and value.
 const REFUSED: [(&str, &str); 7] = [
@@ -37,13 +39,13 @@ pub(super) fn is_refused(key: &str, value: &str) -> bool {
 /// end contradicts the MAC of the environment gives way to it.
 pub(super) fn replace(
     environment: &mut BTreeMap<&'static str, (String, String)>,
-    warnings: &mut Vec<Reason>,
+    found: &mut Findings,
 ) {
     environment.retain(|key, (name, value)| {
         let refused = is_refused(key, value.trim());
         if refused {
             let (name, value) = (name.as_str().into(), Quoted(value.as_str().into()));
-            warnings.push(Wrong::OriginalDropped { name, value }.into());
+            found.warn(Wrong::OriginalDropped { name, value });
         }
         !refused
     });
@@ -75,7 +77,7 @@ pub(super) fn replace(
         None
     };
     if let Some(why) = dropped {
-        warnings.push(why.into());
+        found.warn(why);
         environment.remove("device_id");
     }
 }
@@ -90,14 +92,14 @@ mod tests {
             .iter()
             .map(|(key, value)| (*key, (key.to_uppercase(), (*value).to_string())))
             .collect();
-        let mut warnings = Vec::new();
-        replace(&mut environment, &mut warnings);
+        let mut found = Findings::new(false);
+        replace(&mut environment, &mut found);
         (
             environment
                 .into_iter()
                 .map(|(key, (_, value))| (key, value))
                 .collect(),
-            warnings.len(),
+            found.warnings.len(),
         )
     }
 

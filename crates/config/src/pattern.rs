@@ -7,9 +7,11 @@ use std::net::IpAddr;
 use super::log_levels::LogLevels;
 use vocab::{BuildId, DeviceId, EntityId, Mac, Version, reason::Limit};
 
-/// A form that has a name and a normal spelling.
+/// What a text has to be beyond its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pattern {
+pub enum Form {
+    /// Anything.
+    Any,
     /// One entity id, or several with commas.
     Entities,
     /// A MAC address, with or without separators.
@@ -22,73 +24,6 @@ pub enum Pattern {
     FwId,
     /// `info,transport=debug`.
     LogLevels,
-}
-
-impl Pattern {
-    /// A regular expression of texts that have the form, but for what no expression says (a date, a
-    /// device's own MAC).
-    #[cfg(test)]
-    pub(super) const fn regex(self) -> &'static str {
-        match self {
-            Self::Entities => {
-                r"^[a-z0-9]{1,9}(_[a-z0-9]{1,9}){0,2}\.[a-z0-9]{1,9}(_[a-z0-9]{1,9}){0,2}( *, *[a-z]{1,9}\.[a-z0-9]{1,9}(_[a-z0-9]{1,9}){0,2}){0,3}$"
-            }
-            Self::Mac => "^([0-9A-Fa-f]{2}[:-]?){5}[0-9A-Fa-f]{2}$",
-            Self::DeviceId => "^shelly[a-z0-9]*-[0-9a-f]{12}$",
-            Self::Version => r"^[0-9]{1,5}(\.[0-9]{1,5}){1,3}$",
-            Self::FwId => r"^[0-9]{8}-[0-9]{6}/[0-9]{1,5}(\.[0-9]{1,5}){1,3}-g[0-9a-f]{7,40}$",
-            Self::LogLevels => {
-                "^(trace|debug|info|warn|error)( *, *[a-z_]+ *= *(trace|debug|info|warn|error))*$"
-            }
-        }
-    }
-
-    /// What is allowed.
-    #[must_use]
-    pub const fn limit(self) -> Limit {
-        match self {
-            Self::Entities => Limit::Entities,
-            Self::Mac => Limit::Mac,
-            Self::DeviceId => Limit::DeviceId,
-            Self::Version => Limit::Version,
-            Self::FwId => Limit::FwId,
-            Self::LogLevels => Limit::LogLevels,
-        }
-    }
-
-    /// The text in its normal spelling (a MAC as 12 capitals).
-    ///
-    /// # Errors
-    /// What it must be, where it is something else.
-    pub fn check(self, text: &str) -> Result<String, Limit> {
-        let good = match self {
-            Self::Mac => Mac::parse(text).map(|mac| mac.to_string()),
-            _ => self.matches(text).then(|| text.to_owned()),
-        };
-        good.ok_or(self.limit())
-    }
-
-    /// Whether the text has the form.
-    #[must_use]
-    pub fn matches(self, text: &str) -> bool {
-        match self {
-            Self::Entities => {
-                !text.starts_with(' ') && !text.ends_with(' ') && entities(text).is_some()
-            }
-            Self::Mac => Mac::parse(text).is_some(),
-            Self::DeviceId => DeviceId::parse(text).is_some(),
-            Self::Version => Version::parse(text).is_some(),
-            Self::FwId => BuildId::parse(text).is_some(),
-            Self::LogLevels => LogLevels::parse(text).is_some(),
-        }
-    }
-}
-
-/// A form that the schema only knows as `str`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Anything.
-    Any,
     /// An IP address, or a word that stands for the default.
     Address,
     /// A host name without domain.
@@ -108,11 +43,17 @@ pub enum Form {
 }
 
 impl Form {
-    /// What is allowed; `None`: any text.
+    /// What is allowed.
     #[must_use]
-    pub const fn limit(self) -> Option<Limit> {
-        Some(match self {
-            Self::Any => return None,
+    pub const fn limit(self) -> Limit {
+        match self {
+            Self::Any => Limit::AnyText,
+            Self::Entities => Limit::Entities,
+            Self::Mac => Limit::Mac,
+            Self::DeviceId => Limit::DeviceId,
+            Self::Version => Limit::Version,
+            Self::FwId => Limit::FwId,
+            Self::LogLevels => Limit::LogLevels,
             Self::Address => Limit::Address,
             Self::HostName => Limit::HostName,
             Self::Host => Limit::Host,
@@ -123,7 +64,15 @@ impl Form {
                 words: profiles::ALLOWED,
             },
             Self::Broker => Limit::Broker,
-        })
+        }
+    }
+
+    /// The text in its normal spelling (a MAC as 12 capitals), where it has the form.
+    pub(super) fn normal(self, text: &str) -> Option<String> {
+        match self {
+            Self::Mac => Mac::parse(text).map(|mac| mac.to_string()),
+            _ => self.matches(text).then(|| text.to_owned()),
+        }
     }
 
     /// Whether the text has the form.
@@ -131,6 +80,14 @@ impl Form {
     pub fn matches(self, text: &str) -> bool {
         match self {
             Self::Any => true,
+            Self::Entities => {
+                !text.starts_with(' ') && !text.ends_with(' ') && entities(text).is_some()
+            }
+            Self::Mac => Mac::parse(text).is_some(),
+            Self::DeviceId => DeviceId::parse(text).is_some(),
+            Self::Version => Version::parse(text).is_some(),
+            Self::FwId => BuildId::parse(text).is_some(),
+            Self::LogLevels => LogLevels::parse(text).is_some(),
             Self::Address => is_automatic(text) || text.parse::<IpAddr>().is_ok(),
             Self::HostName => is_host_name(text),
             Self::Host => {
@@ -147,8 +104,7 @@ impl Form {
 }
 
 /// Whether a word stands for "every address" or "find it out".
-#[must_use]
-pub fn is_automatic(text: &str) -> bool {
+fn is_automatic(text: &str) -> bool {
     matches!(text, "all" | "auto" | "automatic")
 }
 
@@ -228,7 +184,7 @@ mod tests {
             "input_number.x1",
             "sensor1.a",
         ] {
-            assert!(Pattern::Entities.matches(good), "{good}");
+            assert!(Form::Entities.matches(good), "{good}");
         }
         for bad in [
             "",
@@ -243,7 +199,7 @@ mod tests {
             "sensor.a.b",
             "sensor.ä",
         ] {
-            assert!(!Pattern::Entities.matches(bad), "{bad}");
+            assert!(!Form::Entities.matches(bad), "{bad}");
         }
     }
 

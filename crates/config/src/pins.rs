@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     definition::{Definition, Kind},
-    pattern::{Form, Pattern},
+    pattern::Form,
     *,
 };
 
@@ -41,16 +41,13 @@ fn sample(kind: Kind, but: &str) -> Value {
         Kind::Choice(words) => (*words.iter().find(|word| **word != but).unwrap()).into(),
         Kind::Many(item) => Value::Array(vec![sample(*item, "")]),
         Kind::Meters => Value::Null,
-        Kind::Match(pattern) => match pattern {
-            Pattern::Entities => "sensor.x",
-            Pattern::Mac => "2C:BC:BB:0A:1B:2C",
-            Pattern::DeviceId => "shellypro3em-2cbcbb0a1b2d",
-            Pattern::Version => "1.6.1",
-            Pattern::FwId => "20250508-110717/1.6.1-g8dbd358",
-            Pattern::LogLevels => "info,transport=debug",
-        }
-        .into(),
-        Kind::Text { form, .. } => match form {
+        Kind::Match(form) | Kind::Text { form, .. } => match form {
+            Form::Entities => "sensor.x",
+            Form::Mac => "2C:BC:BB:0A:1B:2C",
+            Form::DeviceId => "shellypro3em-2cbcbb0a1b2d",
+            Form::Version => "1.6.1",
+            Form::FwId => "20250508-110717/1.6.1-g8dbd358",
+            Form::LogLevels => "info,transport=debug",
             Form::Address => "127.0.0.7",
             Form::Origin => "https://example.org",
             Form::Network => "192.168.1.0/24",

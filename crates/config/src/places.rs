@@ -19,15 +19,15 @@ const OPTIONS_MAX: u64 = 1 << 20;
 
 /// Folders and files to start from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Places {
+struct Places {
     /// Data folder, of a source that is not made up.
-    pub data_dir: PathBuf,
+    data_dir: PathBuf,
     /// The data folder was named, by itself or by `state_path`: then it is that for every source.
-    pub data_named: bool,
+    data_named: bool,
     /// Options file.
-    pub options: PathBuf,
+    options: PathBuf,
     /// The options file was named: then it has to be there.
-    pub options_named: bool,
+    options_named: bool,
 }
 
 /// Finds the data folder and the options file. `usable` says whether a folder exists and can be
@@ -36,8 +36,7 @@ pub struct Places {
 /// Data folder: `--data-dir`, else that of `state_path`, else `/data` under the Supervisor or where
 /// it is usable, else `$STATE_DIRECTORY`, else `$XDG_DATA_HOME/virtual-shelly` or
 /// `~/.local/share/virtual-shelly`. Options file: `--options`, else `options.json` there.
-#[must_use]
-pub fn locate(
+fn locate(
     args: &BTreeMap<String, String>,
     env: &BTreeMap<String, String>,
     app: bool,
@@ -137,14 +136,12 @@ impl LoadInputs {
 }
 
 /// Whether a folder exists and can be written to.
-#[must_use]
-pub fn usable_folder(path: &Path) -> bool {
+fn usable_folder(path: &Path) -> bool {
     path.is_dir() && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 /// Reads the options file; `None` if there is none and none was named.
-#[must_use]
-pub fn read_options(places: &Places) -> Option<OptionsFile> {
+fn read_options(places: &Places) -> Option<OptionsFile> {
     let mut text = String::new();
     let read = std::fs::File::open(&places.options)
         .and_then(|file| file.take(OPTIONS_MAX + 1).read_to_string(&mut text));

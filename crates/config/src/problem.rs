@@ -3,13 +3,16 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::definition::{Definition, Kind};
+use super::{
+    definition::Definition,
+    definitions::{self, NAME},
+};
 use vocab::{
     Layer, MASK, mask_url,
     one_line::one_line,
-    reason::{Limit, Reason, Wrong},
+    reason::{Reason, Wrong},
 };
 
 /// Sort of a problem.
@@ -25,9 +28,6 @@ pub enum ProblemKind {
     /// The options file itself.
     File,
 }
-
-/// What the name of a meter may be.
-pub(super) const NAME: Limit = Limit::Long { min: 1, max: 32 };
 
 /// One thing that is wrong. Its text is one line and shows no secret.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -46,6 +46,46 @@ pub struct Problem {
     pub nearest: Option<String>,
     /// What is allowed, or what to do.
     pub allowed: Reason,
+}
+
+/// What was found while options were read: what is wrong, and what is worth a line.
+pub(super) struct Findings {
+    /// Under the Supervisor.
+    pub app: bool,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// What is worth a line, and stops nothing.
+    pub warnings: Vec<Reason>,
+}
+
+impl Findings {
+    /// Nothing yet.
+    pub fn new(app: bool) -> Self {
+        Self {
+            app,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// As app an unknown key is a warning: a restored or newer file must not stop the meter.
+    pub fn unknown(&mut self, problem: Problem) {
+        if self.app {
+            self.warn(&problem);
+        } else {
+            self.wrong(problem);
+        }
+    }
+
+    /// Notes what is wrong.
+    pub fn wrong(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Notes what is worth a line.
+    pub fn warn(&mut self, what: impl Into<Reason>) {
+        self.warnings.push(what.into());
+    }
 }
 
 impl fmt::Display for Problem {
@@ -111,13 +151,12 @@ impl Problem {
     pub(super) fn value(
         layer: Layer,
         key: impl Into<String>,
-        def: Option<&Definition>,
+        def: &Definition,
         value: &Value,
         allowed: impl Into<Reason>,
     ) -> Self {
-        let secret = def.is_some_and(Definition::secret);
         Self {
-            value: Some(show(value, secret)),
+            value: Some(show(value, def.secret())),
             ..Self::new(ProblemKind::Value, layer, key.into(), allowed)
         }
     }
@@ -135,17 +174,13 @@ impl Problem {
         }
     }
 
-    /// A key that is no option; `nearest` is the name meant, with what it takes. The value is not
-    /// shown: nobody knows whether it is a secret.
-    pub(super) fn unknown(
-        layer: Layer,
-        key: &str,
-        nearest: impl Into<String>,
-        kind: Option<Kind>,
-    ) -> Self {
-        let allowed = Reason::Limit(kind.map_or(NAME, Kind::limit));
+    /// A key that is no option; `nearest` is the key meant, told with what it takes. The value is
+    /// not shown: nobody knows whether it is a secret.
+    pub(super) fn unknown(layer: Layer, key: &str, nearest: &str) -> Self {
+        let meant = definitions::find(nearest).unwrap_or(&NAME);
+        let allowed = Reason::Limit(meant.kind.limit());
         Self {
-            nearest: Some(nearest.into()),
+            nearest: Some(nearest.to_owned()),
             ..Self::new(ProblemKind::Unknown, layer, clean(key, 64), allowed)
         }
     }
@@ -165,24 +200,23 @@ pub(super) fn show(value: &Value, secret: bool) -> String {
     }
     match value {
         Value::String(text) => format!("\"{}\"", clean(&mask_any(text), 80)),
-        other => clean(&without_secrets(other).to_string(), 80),
+        other => clean(&hide(other, mask_any, mask_any).to_string(), 80),
     }
 }
 
-/// The same value with the passwords and tokens of all texts in it hidden, whole where its key says
-/// what it is.
-fn without_secrets(value: &Value) -> Value {
+/// The same value with what may be a password or a token hidden: a member whole where its key does
+/// not say that it is none, else in its texts as `member` does it, and in other texts as `text`.
+pub(super) fn hide(value: &Value, text: fn(&str) -> String, member: fn(&str) -> String) -> Value {
     match value {
-        Value::String(text) => mask_any(text).into(),
-        Value::Array(items) => items.iter().map(without_secrets).collect(),
+        Value::String(said) => text(said).into(),
+        Value::Array(items) => items.iter().map(|item| hide(item, text, member)).collect(),
         Value::Object(members) => {
-            let hide = |(key, value): (&String, &Value)| {
-                let known = super::definitions::find(key).is_some_and(|def| !def.secret());
-                let shown = (known || key == "name").then(|| without_secrets(value));
+            let shown = |(key, value): (&String, &Value)| {
+                let known = definitions::find(key).is_some_and(|def| !def.secret());
+                let shown = (known || *key == NAME.key).then(|| hide(value, member, member));
                 (key.clone(), shown.unwrap_or_else(|| MASK.into()))
             };
-            let hidden: serde_json::Map<_, _> = members.iter().map(hide).collect();
-            hidden.into()
+            members.iter().map(shown).collect::<Map<_, _>>().into()
         }
         other => other.clone(),
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{
     definitions,
     meter_values::{Meter, default_value},
+    problem::Findings,
     reader_profiles::ReaderProfiles,
     value,
 };
@@ -18,7 +19,7 @@ use vocab::{
 ///
 /// Of several that set the same the first counts, and of hold times the shortest: no reader shall
 /// act on an older value than it may.
-pub(super) fn lay(meters: &mut [Meter], warnings: &mut Vec<Reason>) {
+pub(super) fn lay(meters: &mut [Meter], found: &mut Findings) {
     for index in 0..meters.len() {
         let Some(named) = meters[index].values.get("readers").map(ReaderProfiles::of) else {
             continue;
@@ -51,7 +52,7 @@ pub(super) fn lay(meters: &mut [Meter], warnings: &mut Vec<Reason>) {
                             two: profile.key,
                             b: value::to_text(&value).into(),
                         };
-                        warnings.push(conflict.into());
+                        found.warn(conflict);
                     }
                     if def.key != "hold" || value.as_i64() >= present.as_i64() {
                         continue;
@@ -66,13 +67,13 @@ pub(super) fn lay(meters: &mut [Meter], warnings: &mut Vec<Reason>) {
         }
         // What a demo or a recording serves is read by nothing real.
         if meters[0].text("source") == Some("home-assistant") {
-            ports(&meters[index], &named, warnings);
+            ports(&meters[index], &named, found);
         }
     }
 }
 
 /// Names what a product will not find because it asks one port only.
-fn ports(meter: &Meter, named: &ReaderProfiles, warnings: &mut Vec<Reason>) {
+fn ports(meter: &Meter, named: &ReaderProfiles, found: &mut Findings) {
     let served = |key: &str| {
         let def = definitions::find(key)?;
         let value = meter.values.get(key).cloned();
@@ -104,8 +105,8 @@ fn ports(meter: &Meter, named: &ReaderProfiles, warnings: &mut Vec<Reason>) {
                 key,
                 is: value::to_text(&is).into(),
             });
-            if !warnings.contains(&line) {
-                warnings.push(line);
+            if !found.warnings.contains(&line) {
+                found.warn(line);
             }
         }
     }

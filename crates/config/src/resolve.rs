@@ -12,7 +12,7 @@ use super::{
     layers::{self, Gathered, Given},
     meter_values::{Meter, Secretly, Values, default_value},
     meters,
-    problem::{Problem, ProblemKind},
+    problem::{Findings, Problem},
     readers,
     settings::{Inputs, Settings},
     value,
@@ -100,13 +100,7 @@ impl Resolved {
         }
         let mut settings = assemble::settings(&meters, &started.data_dir, started.app);
         // What was found at the start was said then.
-        checks::listeners(
-            &mut settings,
-            &meters,
-            started.app,
-            &mut Vec::new(),
-            &mut Vec::new(),
-        );
+        checks::listeners(&mut settings, &meters, &mut Findings::new(started.app));
         for meter in &mut settings.meters {
             let now = self.meters.0.iter().position(|new| new.name == meter.name);
             if now.is_some_and(|index| self.absent_reason(index).is_some()) {
@@ -148,8 +142,7 @@ impl Default for Settings {
 pub fn load(inputs: &LoadInputs) -> Resolved {
     let Gathered {
         given,
-        mut problems,
-        mut warnings,
+        mut found,
         file_broken,
     } = layers::gather(inputs);
     let mut first = Meter {
@@ -160,7 +153,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
     let (mut shared, mut inherited) = (Vec::new(), Vec::new());
     for def in definitions::all() {
         let said = given.get(def.key).map_or(&[][..], Vec::as_slice);
-        let (effective, wrong) = effective(def, said, &mut problems);
+        let (effective, wrong) = effective(def, said, &mut found);
         if let Some(wrong) = wrong.filter(|_| def.safety) {
             match (definitions::in_meter(def), def.inherited) {
                 (false, _) => shared.push(wrong.clone()),
@@ -174,9 +167,11 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
             first.put(def.key, value, layer);
         }
     }
-    quiet_sources(&mut first);
-    demo_ports(&mut first, inputs);
-    let mut meters = further(&first, inputs.app, &mut problems, &mut warnings);
+    quiet_sources(&mut first, inputs);
+    let mut meters = match first.values.get("meters") {
+        Some(Value::Array(entries)) => meters::read(entries, first.layer("meters"), &mut found),
+        _ => Vec::new(),
+    };
     for meter in &mut meters {
         meter.blocked.extend(shared.iter().cloned());
         for (key, wrong) in &inherited {
@@ -186,21 +181,15 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         }
     }
     meters.insert(0, first);
-    readers::lay(&mut meters, &mut warnings);
-    checks::values(&mut meters, &mut problems, &mut warnings);
+    readers::lay(&mut meters, &mut found);
+    checks::values(&mut meters, &mut found);
     let absent_reasons: Vec<(usize, Reason)> = meters
         .iter()
         .enumerate()
         .flat_map(|(index, meter)| meter.blocked.iter().map(move |why| (index, why.clone())))
         .collect();
     let mut settings = assemble::settings(&meters, &inputs.data_dir, inputs.app);
-    checks::listeners(
-        &mut settings,
-        &meters,
-        inputs.app,
-        &mut problems,
-        &mut warnings,
-    );
+    checks::listeners(&mut settings, &meters, &mut found);
     for (index, _) in &absent_reasons {
         if let Some(meter) = settings.meters.get_mut(*index) {
             meter.inputs = Inputs::none();
@@ -225,8 +214,8 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
         settings,
         values,
         origin,
-        problems,
-        warnings,
+        problems: found.problems,
+        warnings: found.warnings,
         absent_reasons,
         app: inputs.app,
         meters: Secretly(meters),
@@ -239,7 +228,7 @@ pub fn load(inputs: &LoadInputs) -> Resolved {
 fn effective(
     def: &'static Definition,
     said: &[Given],
-    problems: &mut Vec<Problem>,
+    found: &mut Findings,
 ) -> (Option<(Value, Layer)>, Option<Reason>) {
     let (mut best, mut wrong) = (None, None);
     for Given { layer, name, value } in said {
@@ -257,9 +246,9 @@ fn effective(
             Ok(Some(value)) => (best, wrong) = (Some((value, *layer)), None),
             Err(allowed) => {
                 let problem =
-                    Problem::value(*layer, def.key, Some(def), &raw.shown(), allowed).named(name);
+                    Problem::value(*layer, def.key, def, &raw.shown(), allowed).named(name);
                 (best, wrong) = (None, Some(Reason::from(&problem)));
-                problems.push(problem);
+                found.wrong(problem);
             }
         }
     }
@@ -267,53 +256,25 @@ fn effective(
 }
 
 /// Made-up values must not reach a battery: demo and replay listen on loopback, without mDNS,
-/// unless told otherwise.
-fn quiet_sources(first: &mut Meter) {
-    if first.text("source") == Some("home-assistant") {
+/// unless told otherwise. A demo is tried by anybody: its ports are those that need no rights, and
+/// that are free.
+fn quiet_sources(first: &mut Meter, inputs: &LoadInputs) {
+    let source = first.text("source");
+    if source == Some("home-assistant") {
         return;
     }
-    for (key, quiet) in [
+    let mut quiet = Values::from([
         ("bind", Value::from("127.0.0.1")),
         ("mdns_enable", Value::Bool(false)),
-    ] {
-        if first.layer(key) == Layer::Default {
-            first.values.insert(key, quiet);
-        }
-    }
-}
-
-/// A demo is tried by anybody: its ports are those that need no rights, and that are free.
-fn demo_ports(first: &mut Meter, inputs: &LoadInputs) {
-    if first.text("source") != Some("demo") || inputs.app {
-        return;
-    }
-    let open_to_all = BTreeMap::from([
-        ("modbus_port", Value::from(5020)),
-        ("udp_ports", serde_json::json!([2220, 2222, 2223])),
     ]);
-    for (key, value) in open_to_all.iter().chain(&inputs.demo_ports) {
+    if source == Some("demo") && !inputs.app {
+        quiet.insert("modbus_port", 5020.into());
+        quiet.insert("udp_ports", serde_json::json!([2220, 2222, 2223]));
+        quiet.extend(inputs.demo_ports.clone());
+    }
+    for (key, value) in quiet {
         if first.layer(key) == Layer::Default {
-            first.values.insert(key, value.clone());
+            first.values.insert(key, value);
         }
     }
-}
-
-fn further(
-    first: &Meter,
-    app: bool,
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<Reason>,
-) -> Vec<Meter> {
-    let Some(Value::Array(entries)) = first.values.get("meters") else {
-        return Vec::new();
-    };
-    let (meters, found) = meters::read(entries, first.layer("meters"));
-    for problem in found {
-        if app && problem.kind == ProblemKind::Unknown {
-            warnings.push(Reason::from(&problem));
-        } else {
-            problems.push(problem);
-        }
-    }
-    meters
 }

@@ -6,9 +6,10 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{
+    choices::Secret,
     definition::{Definition, Kind},
     log_levels::LogLevels,
-    pattern::{entities, is_automatic, network, share},
+    pattern::{entities, network, share},
     reader_profiles::ReaderProfiles,
     view::View,
 };
@@ -27,14 +28,16 @@ pub(super) trait Field: Sized {
 
 /// Declares a section: a struct, the definitions of its options, and how it is read.
 ///
-/// A field is `name: Type = group, "key", kind, "text", .flag()…;`. A section within another comes
-/// last, as `@name: Type;`.
+/// A field is `name: Type = group, "key", kind, "text", .flag()…;`. One that is an option of each
+/// phase is `name: [Type; 3] = group, "_key" env "_KEY", kind, "text of " phase " …", .flag()…;`,
+/// without `env` where the original does not have it. A section within another comes last, as
+/// `@name: Type;`.
 macro_rules! section {
     (
         $(#[$about:meta])*
         $vis:vis struct $name:ident, $table:ident {
-            $($field:ident: $type:ty = $group:expr, $key:literal, $kind:expr, $text:literal
-                $(, $(.$method:ident($($arg:expr),*))+)?;)*
+            $($field:ident: $type:ty = $group:expr, $key:literal $(env $env:literal)?, $kind:expr,
+                $text:literal $(phase $after:literal)? $(, $(.$method:ident($($arg:expr),*))+)?;)*
             $(@$inner:ident: $section:ty;)*
         }
     ) => {
@@ -42,7 +45,7 @@ macro_rules! section {
         #[derive(Clone, Debug, PartialEq)]
         $vis struct $name {
             $(
-                #[doc = concat!("`", $key, "`: ", $text, ".")]
+                #[doc = concat!("`", $key, "`: ", $text $(, "…", $after)?, ".")]
                 $vis $field: $type,
             )*
             $(
@@ -52,17 +55,21 @@ macro_rules! section {
         }
 
         #[doc = concat!("Options of [`", stringify!($name), "`].")]
-        pub(crate) const $table: &[Definition] = &[$(
-            Definition::new($group, $key, $kind, $text)$($(.$method($($arg),*))+)?
-        ),*];
+        pub(crate) const $table: &[&[Definition]] = &[$({
+            const fn with(def: Definition) -> Definition {
+                def$($(.$method($($arg),*))+)?
+            }
+            options!(with, $group, $key $(env $env)?, $kind, $text $(phase $after)?)
+        }),*];
 
         impl $name {
             /// Each field from its option.
             pub(crate) fn read(from: &View<'_>) -> Self {
-                let mut options = $table.iter();
+                let mut options = $table.iter().copied().flatten();
                 let none = Definition::new(Group::Log, "", Kind::Bool, "");
+                let mut next = || options.next().unwrap_or(&none);
                 Self {
-                    $($field: Field::read(from, options.next().unwrap_or(&none)),)*
+                    $($field: read!(from, next $(, $after)?),)*
                     $($inner: <$section>::read(from),)*
                 }
             }
@@ -76,6 +83,38 @@ macro_rules! section {
     };
 }
 pub(super) use section;
+
+/// The option of a field, or those of the three phases.
+macro_rules! options {
+    ($with:ident, $group:expr, $key:literal, $kind:expr, $text:literal) => {
+        &[$with(Definition::new($group, $key, $kind, $text))]
+    };
+    ($with:ident, $group:expr, $key:literal $(env $env:literal)?, $kind:expr,
+        $text:literal phase $after:literal) => {
+        options!(@phases $with, $group, $key, $kind, $text, $after,
+            "a" "A" $($env)?, "b" "B" $($env)?, "c" "C" $($env)?)
+    };
+    (@phases $with:ident, $group:expr, $key:literal, $kind:expr, $text:literal, $after:literal,
+        $($small:literal $large:literal $($env:literal)?),*) => {
+        &[$(
+            $with(Definition::new(
+                $group, concat!($small, $key), $kind, concat!($text, $large, $after),
+            ))$(.env(concat!($large, $env)))?
+        ),*]
+    };
+}
+pub(super) use options;
+
+/// A field from the next of a section's options, or from those of the three phases.
+macro_rules! read {
+    ($from:ident, $next:ident) => {
+        Field::read($from, $next())
+    };
+    ($from:ident, $next:ident, $after:literal) => {
+        std::array::from_fn(|_| Field::read($from, $next()))
+    };
+}
+pub(super) use read;
 
 /// Declares an option's words and what each means.
 macro_rules! choice {
@@ -159,14 +198,13 @@ impl Field for f64 {
 macro_rules! whole_numbers {
     ($($type:ty),*) => {$(
         impl Field for $type {
-            /// The definition's range fits the type.
-            fn of(value: &Value, _: &Definition) -> Self {
-                let number = value.as_i64().and_then(|n| Self::try_from(n).ok());
-                number.unwrap_or_default()
+            fn of(value: &Value, def: &Definition) -> Self {
+                Option::of(value, def).unwrap_or_default()
             }
         }
 
         impl Field for Option<$type> {
+            /// The definition's range fits the type.
             fn of(value: &Value, _: &Definition) -> Self {
                 value.as_i64().and_then(|n| n.try_into().ok())
             }
@@ -195,36 +233,27 @@ impl Field for String {
     }
 }
 
-macro_rules! parsed {
-    ($($type:ty),*) => {$(
+/// What an option of text becomes, none where there is none.
+macro_rules! of_text {
+    ($($type:ty = $read:expr;)*) => {$(
         impl Field for Option<$type> {
-            /// The definition's form is that of the parser.
             fn of(value: &Value, _: &Definition) -> Self {
-                value.as_str().and_then(<$type>::parse)
+                value.as_str().and_then($read)
             }
         }
     )*};
 }
-parsed!(Mac, DeviceId, Version, BuildId);
-
-impl Field for Option<String> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        value.as_str().map(str::to_owned)
-    }
-}
-
-impl Field for Option<PathBuf> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        value.as_str().map(PathBuf::from)
-    }
-}
-
-impl Field for Option<IpAddr> {
-    /// The words for all and automatic are none.
-    fn of(value: &Value, _: &Definition) -> Self {
-        let text = value.as_str().filter(|text| !is_automatic(text))?;
-        text.parse().ok()
-    }
+// The definition's form is that of the parser.
+of_text! {
+    Mac = Mac::parse;
+    DeviceId = DeviceId::parse;
+    Version = Version::parse;
+    BuildId = BuildId::parse;
+    String = |text| Some(text.to_owned());
+    Secret = |text| Some(Secret(text.to_owned()));
+    PathBuf = |text| Some(text.into());
+    // The words for all and automatic are none.
+    IpAddr = |text| text.parse().ok();
 }
 
 impl Field for IpAddr {
@@ -246,38 +275,26 @@ impl Field for Vec<EntityId> {
     }
 }
 
-/// The items of a list that are something.
-fn items<T>(value: &Value, read: impl Fn(&Value) -> Option<T>) -> Vec<T> {
-    let items = value.as_array().into_iter().flatten();
-    items.filter_map(read).collect()
+/// What the items of an option that is a list become, those that are something.
+macro_rules! of_items {
+    ($($type:ty = $read:expr;)*) => {$(
+        impl Field for Vec<$type> {
+            fn of(value: &Value, _: &Definition) -> Self {
+                let items = value.as_array().into_iter().flatten();
+                items.filter_map($read).collect()
+            }
+        }
+    )*};
 }
-
-impl Field for Vec<String> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        items(value, |item| item.as_str().map(str::to_owned))
-    }
-}
-
-impl Field for Vec<u16> {
-    fn of(value: &Value, def: &Definition) -> Self {
-        items(value, |item| Option::of(item, def))
-    }
-}
-
-impl Field for Vec<IpNet> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        items(value, |item| network(item.as_str()?))
-    }
+of_items! {
+    String = |item| item.as_str().map(str::to_owned);
+    u16 = |item| item.as_u64()?.try_into().ok();
+    IpNet = |item| network(item.as_str()?);
+    (IpNet, f64) = |item| share(item.as_str()?);
 }
 
 impl Field for std::sync::Arc<ReaderProfiles> {
     fn of(value: &Value, _: &Definition) -> Self {
         ReaderProfiles::of(value).into()
-    }
-}
-
-impl Field for Vec<(IpNet, f64)> {
-    fn of(value: &Value, _: &Definition) -> Self {
-        items(value, |item| share(item.as_str()?))
     }
 }

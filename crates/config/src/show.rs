@@ -6,9 +6,12 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::{
-    definition::Definition, definitions, problem::mask_any, resolve::Resolved, value::to_text,
+    definitions,
+    problem::{hide, mask_any},
+    resolve::Resolved,
+    value::to_text,
 };
-use vocab::{MASK, mask_url};
+use vocab::mask_url;
 
 /// What is wrong, then what is odd, a line each; empty if all is well.
 #[must_use]
@@ -64,30 +67,16 @@ pub fn as_json(resolved: &Resolved) -> Value {
 /// Without passwords and tokens in URLs; secrets are masked before.
 #[must_use]
 pub fn masked(value: &Value) -> Value {
-    match value {
-        Value::String(text) => mask_url(text).into(),
-        Value::Array(items) => items.iter().map(masked).collect(),
-        Value::Object(members) => {
-            let mask = |key: &str, value: &Value| match value {
-                _ if key != "name" && definitions::find(key).is_none_or(Definition::secret) => {
-                    MASK.into()
-                }
-                // Lists inside `meters` are text with commas. What is wrong in them was not taken,
-                // but it stands there.
-                Value::String(text) if text.split(',').all(is_url) => {
-                    let urls: Vec<String> = text.split(',').map(mask_url).collect();
-                    urls.join(",").into()
-                }
-                Value::String(text) => mask_any(text).into(),
-                other => masked(other),
-            };
-            let masked = members
-                .iter()
-                .map(|(key, value)| (key.clone(), mask(key, value)));
-            masked.collect::<Map<_, _>>().into()
+    // What is wrong inside `meters` was not taken, but it stands there.
+    hide(value, mask_url, |text| {
+        // Lists there may be text with commas.
+        if text.split(',').all(is_url) {
+            let urls: Vec<String> = text.split(',').map(mask_url).collect();
+            urls.join(",")
+        } else {
+            mask_any(text)
         }
-        other => other.clone(),
-    }
+    })
 }
 
 fn is_url(text: &str) -> bool {
@@ -100,4 +89,16 @@ fn line(value: &Value) -> String {
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_in_a_list_of_a_further_meter_is_shown_without_its_password() {
+        let meters = json!([{"name": "x", "outbound_ws": ["me:secret@h", "ws://me:secret@h/x"]}]);
+        let shown = json!([{"name": "x", "outbound_ws": ["***@h", "ws://***@h/x"]}]);
+        assert_eq!(masked(&meters), shown);
+    }
 }

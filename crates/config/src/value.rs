@@ -85,9 +85,9 @@ pub(super) fn from_json(kind: Kind, value: &Value) -> Checked {
             .filter(|t| t.chars().count() <= SECRET_MAX && !t.chars().any(char::is_control))
             .map(Value::from),
         Kind::Url(schemes) => text.filter(|t| is_url(t, schemes)).map(Value::from),
-        Kind::Match(pattern) => text
+        Kind::Match(form) => text
             .filter(|t| t.len() <= TEXT_MAX)
-            .and_then(|t| pattern.check(t).ok())
+            .and_then(|t| form.normal(t))
             .map(Value::from),
         Kind::Choice(words) => {
             // YAML of old reads a bare `on` or `off` as a boolean.

@@ -72,19 +72,22 @@ pub(super) fn result<T: Serialize + ?Sized>(value: &T) -> Handled {
 
 /// A result that is JSON text already.
 pub(super) fn text(json: impl Into<Json>) -> Handled {
-    effects(json, Vec::new())
+    effects(json, None)
 }
 
 /// A result that is JSON text already, and what follows.
-pub(super) fn effects(json: impl Into<Json>, effects: Vec<Effect>) -> Handled {
+pub(super) fn effects(json: impl Into<Json>, effects: impl IntoIterator<Item = Effect>) -> Handled {
     Ok(Outcome {
         answer: Answer::Result(json.into()),
-        effects,
+        effects: effects.into_iter().collect(),
     })
 }
 
 /// `{"restart_required":…}`, the result of every `SetConfig`.
-pub(super) fn restart_required(restart_required: bool, changes: Vec<Effect>) -> Handled {
+pub(super) fn restart_required(
+    restart_required: bool,
+    changes: impl IntoIterator<Item = Effect>,
+) -> Handled {
     effects(
         format!("{{\"restart_required\":{restart_required}}}"),
         changes,

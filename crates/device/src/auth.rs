@@ -128,12 +128,6 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// No nonces, no failures.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// The value of `WWW-Authenticate`. Clients split it at `, `. Before 2.0 the nonce is a number,
     /// from then on `text`.
     pub fn http_challenge(

@@ -47,59 +47,17 @@ pub struct Identity {
     pub manufacturer: Option<String>,
 }
 
-/// An identity setting that no client would accept.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("{key}: \"{value}\" {reason}")]
-pub struct IdentityError {
-    /// The option's key.
-    pub key: &'static str,
-    /// What was given.
-    pub value: String,
-    /// What is wrong with it and what is allowed.
-    pub reason: Reason,
-}
-
-impl From<IdentityError> for Reason {
-    fn from(error: IdentityError) -> Self {
-        Wrong::Identity {
-            key: error.key,
-            value: Quoted(error.value.into()),
-            why: Arc::new(error.reason),
-        }
-        .into()
-    }
-}
-
 impl Identity {
-    /// The device's identity with the overrides of `settings`; `stored_mac` is the one generated
-    /// once and kept. A MAC in the settings wins over the one that a `device_id` ends in, and that
-    /// over the stored.
-    ///
-    /// # Errors
-    /// Every setting that no client would accept, each with the reason.
-    pub fn new(settings: &IdentitySettings, stored_mac: &Mac) -> Result<Self, Vec<IdentityError>> {
-        let (identity, errors) = Self::with_own_values(settings, stored_mac);
-        if errors.is_empty() {
-            Ok(identity)
-        } else {
-            Err(errors)
-        }
-    }
-
-    /// The same, with its own value in the place of each setting that no client would accept: a
-    /// wrong option is no reason to be nobody.
+    /// The device's identity with the overrides of `settings`, and what is wrong with those that no
+    /// client would accept: in their place stands its own value, because a wrong option is no
+    /// reason to be nobody. `stored_mac` is the one generated once and kept. A MAC in the settings
+    /// wins over the one that a `device_id` ends in, and that over the stored.
     #[must_use]
-    pub fn with_own_values(
-        settings: &IdentitySettings,
-        stored_mac: &Mac,
-    ) -> (Self, Vec<IdentityError>) {
+    pub fn new(settings: &IdentitySettings, stored_mac: &Mac) -> (Self, Vec<Reason>) {
         let mut errors = Vec::new();
-        let mut refuse = |key, value: &str, reason| {
-            errors.push(IdentityError {
-                key,
-                value: value.into(),
-                reason,
-            });
+        let mut refuse = |key, value: &str, why: Reason| {
+            let (value, why) = (Quoted(value.into()), Arc::new(why));
+            errors.push(Wrong::Identity { key, value, why }.into());
         };
         let mut id = settings.device_id.clone();
         if let (Some(given), Some(mac)) = (&id, &settings.mac)
@@ -145,7 +103,7 @@ impl Identity {
     /// That of a Pro 3EM without any option.
     #[must_use]
     pub fn of_mac(mac: &Mac) -> Self {
-        Self::with_own_values(&IdentitySettings::default(), mac).0
+        Self::new(&IdentitySettings::default(), mac).0
     }
 
     /// What the owner should know of the firmware options, one line each.
@@ -176,13 +134,19 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
-    fn identity(settings: &IdentitySettings) -> Result<Identity, Vec<IdentityError>> {
+    fn read(settings: &IdentitySettings) -> (Identity, Vec<Reason>) {
         Identity::new(settings, &Mac::parse("AABBCCDDEEFF").unwrap())
+    }
+
+    fn identity(settings: &IdentitySettings) -> Identity {
+        let (identity, errors) = read(settings);
+        assert_eq!(errors, []);
+        identity
     }
 
     #[test]
     fn defaults_are_firmware_1_7_5() {
-        let i = identity(&IdentitySettings::default()).unwrap();
+        let i = identity(&IdentitySettings::default());
         assert_eq!(i.id.as_str(), "shellypro3em-aabbccddeeff");
         assert_eq!(i.model, "SPEM-003CEBEU");
         assert_eq!(i.app, "Pro3EM");
@@ -197,15 +161,13 @@ mod tests {
         let i = identity(&IdentitySettings {
             device_id: DeviceId::parse("shellypro3em63-0123456789ab"),
             ..Default::default()
-        })
-        .unwrap();
+        });
         assert_eq!(i.id.as_str(), "shellypro3em63-0123456789ab");
         assert_eq!(i.mac.as_str(), "0123456789AB");
         let i = identity(&IdentitySettings {
             mac: Mac::parse("a8:03:2a:00:00:01"),
             ..Default::default()
-        })
-        .unwrap();
+        });
         assert_eq!(i.id.as_str(), "shellypro3em-a8032a000001");
         assert_eq!(i.mac.as_str(), "A8032A000001");
     }
@@ -217,7 +179,7 @@ mod tests {
                 firmware: Version::parse(set.ver),
                 ..Default::default()
             };
-            let i = identity(&settings).unwrap();
+            let i = identity(&settings);
             assert_eq!(i.fw_id.as_str(), set.fw_id);
             assert_eq!(i.ver.as_str(), set.ver);
             assert_eq!(i.firmware, set);
@@ -226,22 +188,22 @@ mod tests {
         let i = identity(&IdentitySettings {
             fw_id: BuildId::parse("20250924-062729/1.7.1-gd336f31"),
             ..Default::default()
-        })
-        .unwrap();
+        });
         assert_eq!(i.ver.as_str(), "1.7.1");
     }
 
     #[test]
     fn what_no_client_would_accept_is_refused_with_its_reason_all_at_once() {
-        let errors = identity(&IdentitySettings {
+        let (own, errors) = read(&IdentitySettings {
             device_id: DeviceId::parse("shellypro3em-0123456789ab"),
             mac: Mac::parse("AABBCCDDEEFF"),
             app_id: Some(String::new()),
             generation: Some(1),
             ..Default::default()
-        })
-        .unwrap_err();
-        let keys: Vec<_> = errors.iter().map(|e| e.key).collect();
-        assert_eq!(keys, ["device_id", "app_id", "generation"]);
+        });
+        let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let keys = said.iter().filter_map(|line| line.split(':').next());
+        assert!(keys.eq(["device_id", "app_id", "generation"]), "{said:?}");
+        assert_eq!(own, identity(&IdentitySettings::default()));
     }
 }

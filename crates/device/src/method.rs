@@ -28,7 +28,7 @@ pub(super) struct Call<'a> {
 pub(super) type Part = fn(&Device, &Context, usize) -> Json;
 
 /// What a method answers with.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Handler {
     /// The same JSON text each time.
     Fixed(&'static str),
@@ -51,7 +51,7 @@ pub enum Power {
 }
 
 /// One RPC method, and all there is to know of it before it is called.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Method {
     /// The device's own spelling.
     pub name: &'static str,
@@ -124,7 +124,7 @@ impl Method {
     }
 
     /// There only in one profile.
-    pub(super) const fn only(mut self, profile: Profile) -> Self {
+    const fn only(mut self, profile: Profile) -> Self {
         self.profile = Some(profile);
         self
     }
@@ -133,6 +133,29 @@ impl Method {
     pub(super) const fn instances(mut self, count: usize) -> Self {
         self.instances = Some(count);
         self
+    }
+
+    /// Each of these about the house: one instance, in triphase only.
+    pub(super) const fn of_house<const N: usize>(methods: [Self; N]) -> [Self; N] {
+        Self::each_of(methods, Profile::Triphase, 1)
+    }
+
+    /// Each of these about one of three channels, in monophase only.
+    pub(super) const fn of_channels<const N: usize>(methods: [Self; N]) -> [Self; N] {
+        Self::each_of(methods, Profile::Monophase, 3)
+    }
+
+    const fn each_of<const N: usize>(
+        mut methods: [Self; N],
+        profile: Profile,
+        count: usize,
+    ) -> [Self; N] {
+        let mut at = 0;
+        while at < N {
+            methods[at] = methods[at].only(profile).instances(count);
+            at += 1;
+        }
+        methods
     }
 
     /// Answered, but not in `Shelly.ListMethods`.
@@ -175,6 +198,9 @@ impl Method {
     /// The device's, of an `id` that is none and of the method itself.
     pub(super) fn handle(&self, mut call: Call<'_>) -> Handled {
         if let Some(count) = self.instances {
+            // What a channel has in the place of the house's is one.
+            let own = self.there(call.context.state.profile);
+            let count = if own { count } else { 1 };
             call.id = call.params.instance(count)?;
         }
         match self.handler {

@@ -5,7 +5,12 @@
 //! One [`Notifier`] a connection decides; the texts are made once a snapshot and shared. It reads
 //! no clock: the transport calls [`Notifier::poll`] with each new view and at [`Notifier::wake`].
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{
+    fmt::Write as _,
+    mem::{Discriminant, discriminant},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Context, Device, DeviceState, Json, View,
@@ -107,7 +112,7 @@ impl Note {
 struct Seen {
     at: Duration,
     powers: [Option<Deci>; 3],
-    qualities: [u8; 3],
+    qualities: [Discriminant<Quality>; 3],
     stale: bool,
 }
 
@@ -342,16 +347,13 @@ fn connected(context: &Context) -> [bool; 2] {
 }
 
 fn seen(view: &View, now: Now) -> Seen {
-    let quality = |q: &Quality| match q {
-        Quality::Live => 0,
-        Quality::Held { .. } => 1,
-        Quality::Absent { .. } => 2,
-        Quality::Unused => 3,
-    };
     Seen {
         at: now.mono,
         powers: view.phases.map(|p| p.map(|p| p.act_power)),
-        qualities: view.inputs.each_ref().map(|input| quality(&input.quality)),
+        qualities: view
+            .inputs
+            .each_ref()
+            .map(|input| discriminant(&input.quality)),
         stale: view.stale(),
     }
 }

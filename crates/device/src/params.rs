@@ -47,13 +47,22 @@ impl Params {
         }
     }
 
+    /// An optional member as `read` takes it; -103 where it takes none.
+    pub(super) fn typed<'a, T>(
+        &'a self,
+        name: &str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, RpcError> {
+        self.get(name)
+            .map(|value| read(value).ok_or_else(|| RpcError::bad_argument(name)))
+            .transpose()
+    }
+
     /// An optional number of seconds or items; fractions are cut off.
     pub(super) fn int(&self, name: &str) -> Result<Option<i64>, RpcError> {
-        let Some(value) = self.get(name) else {
-            return Ok(None);
-        };
-        let number = value.as_i64().or_else(|| value.as_f64().map(|f| f as i64));
-        number.map(Some).ok_or_else(|| RpcError::bad_argument(name))
+        self.typed(name, |value| {
+            value.as_i64().or_else(|| value.as_f64().map(|f| f as i64))
+        })
     }
 
     /// A number that must be there.
@@ -69,16 +78,12 @@ impl Params {
 
     /// An optional switch.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, RpcError> {
-        self.get(name)
-            .map(|v| v.as_bool().ok_or_else(|| RpcError::bad_argument(name)))
-            .transpose()
+        self.typed(name, Value::as_bool)
     }
 
     /// An optional text.
     pub(super) fn text(&self, name: &str) -> Result<Option<&str>, RpcError> {
-        self.get(name)
-            .map(|v| v.as_str().ok_or_else(|| RpcError::bad_argument(name)))
-            .transpose()
+        self.typed(name, Value::as_str)
     }
 
     /// A text that must be there.
@@ -88,11 +93,8 @@ impl Params {
 
     /// `config`, the object of every `SetConfig`.
     pub(super) fn config(&self) -> Result<&Map<String, Value>, RpcError> {
-        match self.get("config") {
-            None => Err(RpcError::missing("config")),
-            Some(Value::Object(config)) => Ok(config),
-            Some(_) => Err(RpcError::bad_argument("config")),
-        }
+        self.typed("config", Value::as_object)?
+            .ok_or_else(|| RpcError::missing("config"))
     }
 }
 

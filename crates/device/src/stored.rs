@@ -29,16 +29,9 @@ pub(super) fn read<T: Serialize + DeserializeOwned>(
     let Some(stored) = state.overrides.get(component) else {
         return default;
     };
-    let kept = stored
-        .iter()
-        .filter(|(key, _)| members.contains(&key.as_str()));
-    laid_over(
-        &default,
-        &kept
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-    )
-    .unwrap_or(default)
+    let mut kept = stored.clone();
+    kept.retain(|key, _| members.contains(&key.as_str()));
+    laid_over(&default, &kept).unwrap_or(default)
 }
 
 /// The whole change of a configuration in which nothing can be changed: taken where it asks for
@@ -58,7 +51,7 @@ pub(super) fn refuse_change<T: Serialize + DeserializeOwned>(
     }
     let (next, _) = change(current, asked)?;
     refuse_without_effect(component, why, current, &next, &[])?;
-    restart_required(false, Vec::new())
+    restart_required(false, None)
 }
 
 /// Refuses a change that would be answered with success and then do nothing: of every member but
@@ -145,15 +138,9 @@ pub(super) fn differing<T: Serialize>(before: &T, after: &T) -> Map<String, Valu
 }
 
 /// The effect that keeps `members`; none when nothing differs.
-pub(super) fn keep(component: &str, members: Map<String, Value>) -> Vec<Effect> {
-    if members.is_empty() {
-        Vec::new()
-    } else {
-        vec![Effect::Set(Setting::Override(
-            component.to_owned(),
-            members,
-        ))]
-    }
+pub(super) fn keep(component: &str, members: Map<String, Value>) -> Option<Effect> {
+    let kept = (!members.is_empty()).then_some(members)?;
+    Some(Effect::Set(Setting::Override(component.to_owned(), kept)))
 }
 
 fn laid_over<T: Serialize + DeserializeOwned>(
@@ -220,15 +207,29 @@ pub(super) fn check_word(member: &str, word: &str, known: &[&str]) -> Result<(),
     )))
 }
 
-/// A server that a reader sets, as `checked`, and its `ssl_ca`.
+/// A server that a reader sets, of this `form`, as `check` judges it. One that was `kept` from
+/// before may always be turned off.
 pub(super) fn check_server(
-    checked: Result<(), BadTarget>,
-    ssl_ca: Option<&str>,
+    enable: bool,
+    server: Option<&str>,
+    kept: Option<&str>,
+    form: &str,
+    check: impl FnOnce(&str) -> Result<(), BadTarget>,
 ) -> Result<(), RpcError> {
-    checked.map_err(|why| match why {
-        BadTarget::Near => RpcError::refused(format!("server {why}")),
-        _ => RpcError::invalid(format!("Invalid config: server {why}")),
-    })?;
+    match server {
+        None if enable => Err(RpcError::invalid(format!(
+            "Invalid config: server is missing: {form}"
+        ))),
+        Some(named) if enable || server != kept => check(named).map_err(|why| match why {
+            BadTarget::Near => RpcError::refused(format!("server {why}")),
+            _ => RpcError::invalid(format!("Invalid config: server {why}")),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What a server's certificate is held against.
+pub(super) fn check_ca(ssl_ca: Option<&str>) -> Result<(), RpcError> {
     ssl_ca.map_or(Ok(()), |ca| {
         check_word("ssl_ca", ca, &["ca.pem", "user_ca.pem", "*"])
     })

@@ -64,16 +64,13 @@ pub fn check_broker(server: &str, local: bool) -> Result<(), BadTarget> {
 pub fn is_near(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(ip) => near_v4(ip),
-        // Also those that carry an IPv4 address within (::127.0.0.1).
         IpAddr::V6(ip) => {
-            let [a, b, c, d, e, f, high, low] = ip.segments();
-            let compatible = [a, b, c, d, e, f] == [0; 6];
-            let within = Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
             ip.is_loopback()
                 || ip.is_unspecified()
                 || ip.is_multicast()
                 || ip.is_unicast_link_local()
-                || (compatible && near_v4(within))
+                // Also one that carries an IPv4 address within (::127.0.0.1).
+                || ip.to_ipv4().is_some_and(near_v4)
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use super::*;
-use config::{IdentitySettings, Profile, StalePolicy};
+use config::{Profile, StalePolicy};
 use meter::{
     Counter, Derived, Electric, Energy, MinuteRecord, PhaseInput, PhaseMinute, Quality, Report,
     Served, Snapshot, SourceHealth,
@@ -18,11 +18,7 @@ pub(super) const UNIX: f64 = 1_747_561_101.0;
 
 pub(super) fn device() -> Device {
     Device {
-        identity: Identity::new(
-            &IdentitySettings::default(),
-            &vocab::Mac::parse("AABBCCDDEEFF").unwrap(),
-        )
-        .unwrap(),
+        identity: Identity::of_mac(&vocab::Mac::parse("AABBCCDDEEFF").unwrap()),
         options: DeviceOptions {
             stale: StalePolicy::Device,
             energy_kwh: false,

@@ -14,8 +14,8 @@ use super::{
     names::{self, Entities},
 };
 use config::{
-    LoadInputs, MeterSettings, OptionsFile, PowerInput, ScalingSettings, TotalPhase,
-    definition::Kind, definitions, load, pattern::Pattern,
+    LoadInputs, MeterSettings, OptionsFile, PowerInput, ScalingSettings, TotalPhase, definitions,
+    load,
 };
 use vocab::{
     EntityId, NotAnEntityId, Phase,
@@ -142,7 +142,7 @@ fn entities(text: &str) -> String {
 }
 
 fn names_entities(key: &str) -> bool {
-    definitions::find(key).is_some_and(|def| def.kind == Kind::Match(Pattern::Entities))
+    definitions::find(key).is_some_and(|def| def.quantity().is_some())
 }
 
 /// Whether an option can be changed in a replay.

@@ -8,7 +8,7 @@ use crate::{
     choices::{ModbusMap, Secret},
     definition::{Definition, Group, Kind, TEXT, form},
     pattern::Form,
-    section::{Field, section},
+    section::{Field, options, read, section},
     view::View,
 };
 

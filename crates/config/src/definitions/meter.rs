@@ -6,18 +6,27 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use vocab::{BuildId, DeviceId, EntityId, Mac, Version};
 
-use super::phases::{ENTITIES, OFFSET, SCALE};
 use crate::{
     choices::{ControlMode, EnergySource, MdnsProfile, Profile, StalePolicy, TotalPhase},
     definition::{Definition, Group, Kind, form},
-    pattern::{Form, Pattern},
+    pattern::Form,
     reader_profiles::ReaderProfiles,
-    section::{Field, Given, section},
+    section::{Field, Given, options, read, section},
     view::View,
 };
 
+/// One or several entities.
+const ENTITIES: Kind = Kind::Match(Form::Entities);
+const SCALE: Kind = Kind::Float {
+    min: -1000.0,
+    max: 1000.0,
+};
+const OFFSET: Kind = Kind::Float {
+    min: -100_000.0,
+    max: 100_000.0,
+};
 const ADDRESS: Kind = form(Form::Address);
-const IDENTITY_TEXT: Kind = Kind::Text {
+pub(super) const IDENTITY_TEXT: Kind = Kind::Text {
     min: 1,
     max: 32,
     form: Form::Any,
@@ -29,7 +38,7 @@ const FREE_TEXT: Kind = Kind::Text {
 };
 
 section! {
-    /// One meter, but what it has a phase.
+    /// One meter.
     pub(crate) struct MeterOptions, METER {
         ha_smoothing_enable: bool = Group::Source, "ha_smoothing_enable", Kind::Bool,
             "Serve the mean of the last readings instead of the last one; not for batteries, which hear late then and swing more",
@@ -55,6 +64,30 @@ section! {
         total_offset: f64 = Group::Power, "total_offset", OFFSET,
             "Added to the total after the factor",
             .default("0.0").unit("W").live().safety();
+        power: [Vec<EntityId>; 3] = Group::Power, "_power" env "_POWER", ENTITIES,
+            "Grid power of phase " phase ", import positive; several entities are summed",
+            .unit("W").live().safety();
+        power_export: [Vec<EntityId>; 3] = Group::Power, "_power_export", ENTITIES,
+            "Export of phase " phase ": then its power key is import only",
+            .unit("W").live().safety();
+        invert: [bool; 3] = Group::Power, "_invert", Kind::Bool,
+            "Turn the sign of phase " phase " (after sum, pair, scale and offset)",
+            .default("false").live().safety();
+        scale: [f64; 3] = Group::Power, "_scale", SCALE,
+            "Factor on the power of phase " phase "",
+            .default("1.0").live().safety();
+        offset: [f64; 3] = Group::Power, "_offset", OFFSET,
+            "Added to the power of phase " phase " after the factor",
+            .default("0.0").unit("W").live().safety();
+        voltage: [Vec<EntityId>; 3] = Group::Values, "_volt" env "_VOLT", ENTITIES,
+            "Voltage of phase " phase ", else line_voltage",
+            .unit("V").live();
+        current: [Vec<EntityId>; 3] = Group::Values, "_curr" env "_CURR", ENTITIES,
+            "Current of phase " phase ", else derived from power and voltage",
+            .unit("A").live();
+        power_factor: [Vec<EntityId>; 3] = Group::Values, "_pf" env "_PF", ENTITIES,
+            "Power factor of phase " phase ", else derived",
+            .live();
         n_curr: Vec<EntityId> = Group::Values, "n_curr", ENTITIES,
             "Neutral current, else null",
             .unit("A").live();
@@ -76,23 +109,11 @@ section! {
         energy_export: Vec<EntityId> = Group::Energy, "energy_export", ENTITIES,
             "Energy fed in by the whole house (Wh, kWh, MWh, MJ, GJ)",
             .live();
-        a_energy_import: Vec<EntityId> = Group::Energy, "a_energy_import", ENTITIES,
-            "Energy drawn on phase A; excludes the house's",
+        phase_energy_import: [Vec<EntityId>; 3] = Group::Energy, "_energy_import", ENTITIES,
+            "Energy drawn on phase " phase "; excludes the house's",
             .live();
-        b_energy_import: Vec<EntityId> = Group::Energy, "b_energy_import", ENTITIES,
-            "Energy drawn on phase B; excludes the house's",
-            .live();
-        c_energy_import: Vec<EntityId> = Group::Energy, "c_energy_import", ENTITIES,
-            "Energy drawn on phase C; excludes the house's",
-            .live();
-        a_energy_export: Vec<EntityId> = Group::Energy, "a_energy_export", ENTITIES,
-            "Energy fed in on phase A; excludes the house's",
-            .live();
-        b_energy_export: Vec<EntityId> = Group::Energy, "b_energy_export", ENTITIES,
-            "Energy fed in on phase B; excludes the house's",
-            .live();
-        c_energy_export: Vec<EntityId> = Group::Energy, "c_energy_export", ENTITIES,
-            "Energy fed in on phase C; excludes the house's",
+        phase_energy_export: [Vec<EntityId>; 3] = Group::Energy, "_energy_export", ENTITIES,
+            "Energy fed in on phase " phase "; excludes the house's",
             .live();
         energy_total: bool = Group::Energy, "energy_total", Kind::Choice(&["phases", "net"]),
             "phases: totals are sums over the phases, as the device; net: netted over the phases",
@@ -179,10 +200,10 @@ section! {
     /// Identity fields that an option overrides; `None` is the device's own.
     #[derive(Eq)]
     pub struct IdentitySettings, IDENTITY {
-        device_id: Option<DeviceId> = Group::Identity, "device_id", Kind::Match(Pattern::DeviceId),
+        device_id: Option<DeviceId> = Group::Identity, "device_id", Kind::Match(Form::DeviceId),
             "Device id; must end in the MAC",
             .automatic("shellypro3em-<mac>").env("DEVICE_ID");
-        mac: Option<Mac> = Group::Identity, "mac", Kind::Match(Pattern::Mac),
+        mac: Option<Mac> = Group::Identity, "mac", Kind::Match(Form::Mac),
             "MAC address; that of an old device takes its place over",
             .automatic("generated once and kept").env("MAC");
         app_id: Option<String> = Group::Identity, "app_id", IDENTITY_TEXT,
@@ -191,10 +212,10 @@ section! {
         model: Option<String> = Group::Identity, "model", IDENTITY_TEXT,
             "Model",
             .automatic("that of firmware 1.7.5").env("MODEL");
-        firmware: Option<Version> = Group::Identity, "firmware", Kind::Match(Pattern::Version),
+        firmware: Option<Version> = Group::Identity, "firmware", Kind::Match(Form::Version),
             "Firmware to answer as: 1.6.1, 1.7.5 or 2.0.1; another version is answered as the nearest of them, with its build id",
             .automatic("1.7.5").env("FIRMWARE");
-        fw_id: Option<BuildId> = Group::Identity, "fw_id", Kind::Match(Pattern::FwId),
+        fw_id: Option<BuildId> = Group::Identity, "fw_id", Kind::Match(Form::FwId),
             "Firmware build id",
             .automatic("that of the firmware").env("FW_ID");
         sn: Option<String> = Group::Identity, "sn", FREE_TEXT,

@@ -6,8 +6,8 @@ use crate::{
     choices::{DashboardOnLan, HaTransport, Secret, SourceKind},
     definition::{Definition, Group, Kind, TEXT, form},
     log_levels::LogLevels,
-    pattern::{Form, Pattern},
-    section::{Field, section},
+    pattern::Form,
+    section::{Field, options, read, section},
     view::View,
 };
 
@@ -157,7 +157,7 @@ section! {
 section! {
     /// The log.
     pub(crate) struct LogOptions, LOG {
-        log_level: LogLevels = Group::Log, "log_level", Kind::Match(Pattern::LogLevels),
+        log_level: LogLevels = Group::Log, "log_level", Kind::Match(Form::LogLevels),
             "Least level that is logged, of parts too: info,transport=debug",
             .default("info").env("LOG_LEVEL").live();
     }

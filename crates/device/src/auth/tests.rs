@@ -47,7 +47,7 @@ fn header(password: &str, nonce: &str, nc: &str, target: &str) -> String {
 
 #[test]
 fn challenges_have_the_usual_form() {
-    let mut guard = Guard::new();
+    let mut guard = Guard::default();
     assert_eq!(
         guard.http_challenge(REALM, Duration::ZERO, 0x1234_abcd, false),
         format!(r#"Digest qop="auth", realm="{REALM}", nonce="305441741", algorithm=SHA-256"#)
@@ -65,7 +65,7 @@ fn challenges_have_the_usual_form() {
 #[test]
 fn a_nonce_is_one_number_in_header_and_frame_whoever_copies_it_and_however_it_is_written() {
     let good = ha1(REALM, "secret");
-    let mut guard = Guard::new();
+    let mut guard = Guard::default();
     let challenge = guard.http_challenge(REALM, Duration::ZERO, 1_716_556_501, false);
     let copied = challenge
         .split("nonce=")
@@ -111,7 +111,7 @@ fn a_nonce_is_one_number_in_header_and_frame_whoever_copies_it_and_however_it_is
 
 #[test]
 fn from_2_0_on_a_nonce_is_text_that_is_good_again_with_a_rising_nc() {
-    let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+    let (mut guard, good) = (Guard::default(), ha1(REALM, "secret"));
     let error = guard.frame_challenge(REALM, Duration::ZERO, 1_625_038_762, true);
     let challenge: serde_json::Value = serde_json::from_str(&error.message).unwrap();
     let nonce = challenge["nonce"].as_str().unwrap();
@@ -163,7 +163,7 @@ fn from_2_0_on_a_nonce_is_text_that_is_good_again_with_a_rising_nc() {
 
 #[test]
 fn frames_prove_the_password() {
-    let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+    let (mut guard, good) = (Guard::default(), ha1(REALM, "secret"));
     guard.frame_challenge(REALM, Duration::ZERO, 77, false);
     assert_eq!(
         guard.check_frame(&caller(&good, 1), None),
@@ -199,7 +199,7 @@ fn frames_prove_the_password() {
 
 #[test]
 fn the_same_auth_is_good_again_and_again_for_the_address_that_first_used_it() {
-    let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+    let (mut guard, good) = (Guard::default(), ha1(REALM, "secret"));
     guard.frame_challenge(REALM, Duration::ZERO, 77, false);
     guard.http_challenge(REALM, Duration::ZERO, 0xbeef, false);
     let frame = frame_auth("secret", "77", 1);
@@ -239,7 +239,7 @@ fn the_same_auth_is_good_again_and_again_for_the_address_that_first_used_it() {
 
 #[test]
 fn a_datagram_s_sender_may_be_forged_so_its_auth_is_good_once() {
-    let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+    let (mut guard, good) = (Guard::default(), ha1(REALM, "secret"));
     let datagram = AuthRequest {
         datagram: true,
         ..caller(&good, 1)
@@ -283,7 +283,7 @@ fn a_datagram_s_sender_may_be_forged_so_its_auth_is_good_once() {
 
 #[test]
 fn a_quoted_nc_is_hex_and_a_number_is_decimal() {
-    let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+    let (mut guard, good) = (Guard::default(), ha1(REALM, "secret"));
     let datagram = AuthRequest {
         datagram: true,
         ..caller(&good, 1)
@@ -314,7 +314,7 @@ fn a_quoted_nc_is_hex_and_a_number_is_decimal() {
 
 #[test]
 fn headers_prove_the_password_for_their_request() {
-    let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+    let (mut guard, good) = (Guard::default(), ha1(REALM, "secret"));
     guard.http_challenge(REALM, Duration::ZERO, 0xbeef, false);
     let sent = header("secret", "beef", "00000001", "GET:/rpc/EM.GetStatus?id=0");
     assert_eq!(
@@ -352,7 +352,7 @@ fn headers_prove_the_password_for_their_request() {
 
 #[test]
 fn ten_wrong_passwords_a_minute_shut_an_address_out_and_no_other() {
-    let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+    let (mut guard, good) = (Guard::default(), ha1(REALM, "secret"));
     guard.frame_challenge(REALM, Duration::ZERO, 5, false);
     for nc in 1..=10 {
         assert_eq!(
@@ -382,7 +382,7 @@ fn ten_wrong_passwords_a_minute_shut_an_address_out_and_no_other() {
 
 #[test]
 fn memory_is_bounded() {
-    let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+    let (mut guard, good) = (Guard::default(), ha1(REALM, "secret"));
     for i in 0..20_000_u32 {
         guard.http_challenge(REALM, Duration::from_secs(1), i, false);
         let peer = IpAddr::V4(std::net::Ipv4Addr::from_bits(i));
@@ -404,7 +404,7 @@ fn memory_is_bounded() {
 proptest! {
     #[test]
     fn any_header_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..256), text in "[Dd]igest [ -~]{0,128}") {
-        let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+        let (mut guard, good) = (Guard::default(), ha1(REALM, "secret"));
         guard.http_challenge(REALM, Duration::ZERO, 1, false);
         for header in [&bytes[..], text.as_bytes()] {
             prop_assert_ne!(guard.check_http(&caller(&good, 1), Some(header), "GET", "/"), AuthVerdict::Granted);
@@ -413,7 +413,7 @@ proptest! {
 
     #[test]
     fn any_auth_object_is_refused(text in "\\PC{0,64}", nonce in any::<i64>(), nc in any::<i64>(), response in "[0-9a-f]{64}") {
-        let (mut guard, good) = (Guard::new(), ha1(REALM, "secret"));
+        let (mut guard, good) = (Guard::default(), ha1(REALM, "secret"));
         guard.frame_challenge(REALM, Duration::ZERO, 1, false);
         let shaped = format!(r#"{{"realm":"{REALM}","username":"admin","nonce":{nonce},"nc":{nc},"cnonce":"x","response":"{response}"}}"#);
         for auth in [&text, &shaped] {

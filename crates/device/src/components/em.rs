@@ -9,24 +9,20 @@ use super::super::{
     method::{Call, Method, Power},
     stored,
 };
-use config::{Profile, StalePolicy};
+use config::StalePolicy;
 use meter::{Served, Snapshot};
 use vocab::{Absent, Deci, Fixed, Milli};
 
-const fn of_house(method: Method) -> Method {
-    method.only(Profile::Triphase).instances(1)
-}
-
-pub(crate) const METHODS: &[Method] = &[
-    of_house(Method::new("EM.GetStatus", get_status))
+pub(crate) const METHODS: &[Method] = &Method::of_house([
+    Method::new("EM.GetStatus", get_status)
         .carries(Power::House)
         .steady(),
-    of_house(Method::part("EM.GetConfig", config)),
-    of_house(Method::new("EM.SetConfig", set_config)).writes(),
-    of_house(Method::fixed("EM.GetCTTypes", CT_TYPES)),
-    of_house(Method::refused("EM.PhaseToPhaseCalib", NO_CALIBRATION)),
-    of_house(Method::refused("EM.PhaseToPhaseCalibReset", NO_CALIBRATION)),
-];
+    Method::part("EM.GetConfig", config),
+    Method::new("EM.SetConfig", set_config).writes(),
+    Method::fixed("EM.GetCTTypes", CT_TYPES),
+    Method::refused("EM.PhaseToPhaseCalib", NO_CALIBRATION),
+    Method::refused("EM.PhaseToPhaseCalibReset", NO_CALIBRATION),
+]);
 
 /// The transformers that this model takes.
 pub(crate) const CT_TYPES: &str = r#"{"supported":["120A"]}"#;
@@ -277,12 +273,11 @@ fn set_config(call: &Call<'_>) -> Handled {
     stored::check_word("ct_type", &next.ct_type, &["120A"])?;
     refuse_reverse(next.reverse.values().any(|v| v.as_bool() != Some(false)))?;
     stored::refuse_without_effect("em:0", NO_HARDWARE, &current, &next, &["name", "reverse"])?;
-    let effects = if next.name == current.name {
-        Vec::new()
-    } else {
-        vec![Effect::Set(Setting::EmName(next.name))]
-    };
-    restart_required(false, effects)
+    let renamed = next.name != current.name;
+    restart_required(
+        false,
+        renamed.then_some(Effect::Set(Setting::EmName(next.name))),
+    )
 }
 
 /// Why most of a meter's configuration cannot be changed here.

@@ -9,41 +9,29 @@ use super::super::{
     method::{Call, Method, Power},
     stored,
 };
-use super::em::{self, FAILURE};
+use super::em::{self, FAILURE, NumberText};
 use config::Profile;
 use meter::Snapshot;
 use vocab::{Centi, Deci, Milli};
 
-const fn method(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Method {
-    of_channels(Method::new(name, handler))
-}
-
-const fn of_channels(method: Method) -> Method {
-    method.only(Profile::Monophase).instances(3)
-}
-
-pub(crate) const METHODS: &[Method] = &[
+pub(crate) const METHODS: &[Method] = &Method::of_channels([
     Method::new("EM1.GetStatus", get_status)
-        .only(Profile::Monophase)
         .carries(Power::Phase)
         .steady(),
-    of_channels(Method::part("EM1.GetConfig", config)),
-    method("EM1.SetConfig", set_config).writes(),
-    of_channels(Method::fixed("EM1.GetCTTypes", em::CT_TYPES)),
-    of_channels(Method::refused("EM1.CalibrateFrom", em::NO_CALIBRATION)),
-    of_channels(Method::refused(
-        "EM1.RevertToFactoryCalibration",
-        em::NO_CALIBRATION,
-    )),
-];
+    Method::part("EM1.GetConfig", config),
+    Method::new("EM1.SetConfig", set_config).writes(),
+    Method::fixed("EM1.GetCTTypes", em::CT_TYPES),
+    Method::refused("EM1.CalibrateFrom", em::NO_CALIBRATION),
+    Method::refused("EM1.RevertToFactoryCalibration", em::NO_CALIBRATION),
+]);
 
-/// `EM1.GetStatus`; the power is a [`Deci`] or, by option, its text with no zero in it.
+/// `EM1.GetStatus`; the text of the power has, by option, no zero in it.
 #[derive(Serialize)]
-struct Em1Status<Power> {
+struct Em1Status {
     id: usize,
     voltage: Option<Deci>,
     current: Option<Milli>,
-    act_power: Option<Power>,
+    act_power: Option<NumberText>,
     aprt_power: Option<Deci>,
     pf: Option<Centi>,
     freq: Option<Deci>,
@@ -68,8 +56,8 @@ struct Em1Notify {
 
 /// The original's answer to `EM1.GetStatus` on UDP.
 #[derive(Serialize)]
-struct OnePower<Power> {
-    act_power: Option<Power>,
+struct OnePower {
+    act_power: Option<NumberText>,
 }
 
 /// `em1:id` as notified; `cleared` as in [`em::notify_object`].
@@ -91,7 +79,7 @@ pub(crate) fn notify_object(snapshot: &Snapshot, id: usize, cleared: bool) -> Js
 /// The status as `Shelly.GetStatus` holds it.
 pub(crate) fn status(_: &Device, context: &Context, id: usize) -> Json {
     let view = &context.view;
-    let make = || json(&channel_status(view, id, |power| power));
+    let make = || json(&channel_status(view, id, em::number_text));
     Json::clone(view.em1_status[id].get_or_init(make))
 }
 
@@ -99,22 +87,23 @@ pub(crate) fn status(_: &Device, context: &Context, id: usize) -> Json {
 /// reads.
 fn house_total(view: &View, short: bool, nonzero: bool) -> Json {
     let make = || {
-        let power = view.totals.map(|t| t.act_power);
-        match (short, nonzero) {
-            (true, true) => json(&OnePower {
-                act_power: power.map(em::nonzero_total),
-            }),
-            (true, false) => json(&OnePower { act_power: power }),
-            (false, true) => json(&total_status(view, power.map(em::nonzero_total))),
+        let power = view.totals.map(|t| match (short, nonzero) {
+            (_, true) => em::nonzero_total(t.act_power),
+            (true, false) => em::number_text(t.act_power),
             // The served total is a sum of tenths, so one decimal says it exactly.
-            (false, false) => json(&total_status(view, power.map(|p| Deci::round(p.get())))),
+            (false, false) => em::number_text(Deci::round(t.act_power.get())),
+        });
+        if short {
+            json(&OnePower { act_power: power })
+        } else {
+            json(&total_status(view, power))
         }
     };
     let cell = usize::from(short) | usize::from(nonzero) << 1;
     Json::clone(view.em1_total[cell].get_or_init(make))
 }
 
-fn total_status<Power>(snapshot: &Snapshot, act_power: Option<Power>) -> Em1Status<Power> {
+fn total_status(snapshot: &Snapshot, act_power: Option<NumberText>) -> Em1Status {
     let first = snapshot.phases.iter().flatten().next();
     let totals = snapshot.totals;
     let pf = totals.map(|t| {
@@ -140,11 +129,10 @@ fn total_status<Power>(snapshot: &Snapshot, act_power: Option<Power>) -> Em1Stat
 fn get_status(call: &Call<'_>) -> Handled {
     let manner = call.context.manner;
     let triphase = call.context.state.profile == Profile::Triphase;
-    let id = call.params.instance(if triphase { 1 } else { 3 })?;
     if let Some(answer) = em::absent_answer(call) {
         return answer;
     }
-    let view = &call.context.view;
+    let (view, id) = (&call.context.view, call.id);
     if triphase {
         return text(house_total(view, manner.short, manner.nonzero));
     }
@@ -164,11 +152,7 @@ fn get_status(call: &Call<'_>) -> Handled {
     text(status(call.device, call.context, id))
 }
 
-fn channel_status<Power>(
-    snapshot: &Snapshot,
-    id: usize,
-    number: impl Fn(Deci) -> Power,
-) -> Em1Status<Power> {
+fn channel_status(snapshot: &Snapshot, id: usize, number: fn(Deci) -> NumberText) -> Em1Status {
     let phase = snapshot.phases[id];
     Em1Status {
         id,
@@ -218,10 +202,9 @@ fn set_config(call: &Call<'_>) -> Handled {
     stored::check_word("ct_type", &next.ct_type, &["120A"])?;
     em::refuse_reverse(next.reverse)?;
     stored::refuse_without_effect("em1", em::NO_HARDWARE, &current, &next, &["name"])?;
-    let effects = if next.name == current.name {
-        Vec::new()
-    } else {
-        vec![Effect::Set(Setting::Em1Name(id, next.name))]
-    };
-    restart_required(false, effects)
+    let renamed = next.name != current.name;
+    restart_required(
+        false,
+        renamed.then_some(Effect::Set(Setting::Em1Name(id, next.name))),
+    )
 }

@@ -3,42 +3,29 @@
 use serde::Serialize;
 
 use super::{
-    super::{
-        Context, Device, Json,
-        answer::{Handled, json},
-        method::{Call, Method},
-    },
-    em_data::{self, EnergyText},
-    set_nothing,
+    super::{Context, Device, Json, answer::json, method::Method},
+    em::NumberText,
+    em_data, set_nothing,
 };
-use config::Profile;
 
-const fn method(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Method {
-    of_channels(Method::new(name, handler))
-}
-
-const fn of_channels(method: Method) -> Method {
-    method.only(Profile::Monophase).instances(3)
-}
-
-pub(crate) const METHODS: &[Method] = &[
-    of_channels(Method::part("EM1Data.GetStatus", status)),
-    of_channels(Method::fixed("EM1Data.GetConfig", "{}")),
-    method("EM1Data.SetConfig", set_nothing).writes(),
-    method("EM1Data.GetRecords", em_data::get_records).disk(),
-    method("EM1Data.GetData", em_data::get_data).disk(),
-    method("EM1Data.GetNetEnergies", em_data::get_net_energies).disk(),
+pub(crate) const METHODS: &[Method] = &Method::of_channels([
+    Method::part("EM1Data.GetStatus", status),
+    Method::fixed("EM1Data.GetConfig", "{}"),
+    Method::new("EM1Data.SetConfig", set_nothing).writes(),
+    Method::new("EM1Data.GetRecords", em_data::get_records).disk(),
+    Method::new("EM1Data.GetData", em_data::get_data).disk(),
+    Method::new("EM1Data.GetNetEnergies", em_data::get_net_energies).disk(),
     // The counters of the house are one: a reset of one channel sets all of them back.
-    method("EM1Data.ResetCounters", em_data::reset_counters).writes(),
-    method("EM1Data.DeleteAllData", em_data::delete_all_data).writes(),
-];
+    Method::new("EM1Data.ResetCounters", em_data::reset_counters).writes(),
+    Method::new("EM1Data.DeleteAllData", em_data::delete_all_data).writes(),
+]);
 
 /// `EM1Data.GetStatus`.
 #[derive(Serialize)]
 struct Em1DataStatus {
     id: usize,
-    total_act_energy: Option<EnergyText>,
-    total_act_ret_energy: Option<EnergyText>,
+    total_act_energy: Option<NumberText>,
+    total_act_ret_energy: Option<NumberText>,
 }
 
 /// The status as `Shelly.GetStatus` holds it.
@@ -47,7 +34,7 @@ pub(crate) fn status(device: &Device, context: &Context, id: usize) -> Json {
     let counter = context.view.energy.map(|e| e.phases[id]);
     json(&Em1DataStatus {
         id,
-        total_act_energy: counter.map(|c| EnergyText::new(c.import, kwh)),
-        total_act_ret_energy: counter.map(|c| EnergyText::new(c.export, kwh)),
+        total_act_energy: counter.map(|c| em_data::energy_text(c.import, kwh)),
+        total_act_ret_energy: counter.map(|c| em_data::energy_text(c.export, kwh)),
     })
 }

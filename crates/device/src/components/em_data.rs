@@ -1,6 +1,6 @@
 //! `emdata:0`: energy counters and minute records (`docs/protocol/emdata.md`).
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{
     super::{
@@ -9,6 +9,7 @@ use super::{
         history::{self, Asked, Columns},
         method::{Call, Method},
     },
+    em::{NumberText, number_text},
     set_nothing,
 };
 use config::Profile;
@@ -16,49 +17,23 @@ use meter::records::RecordsError;
 use meter::{Counter, Energy, Snapshot};
 use vocab::Fixed;
 
-const fn method(name: &'static str, handler: fn(&Call<'_>) -> Handled) -> Method {
-    of_house(Method::new(name, handler))
-}
+pub(crate) const METHODS: &[Method] = &Method::of_house([
+    Method::part("EMData.GetStatus", status),
+    Method::fixed("EMData.GetConfig", "{}"),
+    Method::new("EMData.SetConfig", set_nothing).writes(),
+    Method::new("EMData.GetRecords", get_records).disk(),
+    Method::new("EMData.GetData", get_data).disk(),
+    Method::new("EMData.GetNetEnergies", get_net_energies).disk(),
+    Method::new("EMData.ResetCounters", reset_counters).writes(),
+    Method::new("EMData.DeleteAllData", delete_all_data).writes(),
+]);
 
-const fn of_house(method: Method) -> Method {
-    method.only(Profile::Triphase).instances(1)
-}
-
-pub(crate) const METHODS: &[Method] = &[
-    of_house(Method::part("EMData.GetStatus", status)),
-    of_house(Method::fixed("EMData.GetConfig", "{}")),
-    method("EMData.SetConfig", set_nothing).writes(),
-    method("EMData.GetRecords", get_records).disk(),
-    method("EMData.GetData", get_data).disk(),
-    method("EMData.GetNetEnergies", get_net_energies).disk(),
-    method("EMData.ResetCounters", reset_counters).writes(),
-    method("EMData.DeleteAllData", delete_all_data).writes(),
-];
-
-/// An energy in Wh with 2 decimals, or in kWh with 6 (`energy_unit = kwh`).
-#[derive(Clone, Copy)]
-pub(crate) enum EnergyText {
-    Wh(Fixed<2>),
-    Kwh(Fixed<6>),
-}
-
-impl EnergyText {
-    /// From unrounded Wh.
-    pub(crate) fn new(wh: f64, kwh: bool) -> Self {
-        if kwh {
-            Self::Kwh(Fixed::round(wh / 1000.0))
-        } else {
-            Self::Wh(Fixed::round(wh))
-        }
-    }
-}
-
-impl Serialize for EnergyText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Wh(energy) => energy.serialize(serializer),
-            Self::Kwh(energy) => energy.serialize(serializer),
-        }
+/// An energy from unrounded Wh: in Wh with 2 decimals, or in kWh with 6 (`energy_unit = kwh`).
+pub(crate) fn energy_text(wh: f64, kwh: bool) -> NumberText {
+    if kwh {
+        number_text(Fixed::<6>::round(wh / 1000.0))
+    } else {
+        number_text(Fixed::<2>::round(wh))
     }
 }
 
@@ -66,19 +41,19 @@ impl Serialize for EnergyText {
 #[derive(Serialize)]
 struct EmDataStatus {
     id: u8,
-    a_total_act_energy: Option<EnergyText>,
-    a_total_act_ret_energy: Option<EnergyText>,
-    b_total_act_energy: Option<EnergyText>,
-    b_total_act_ret_energy: Option<EnergyText>,
-    c_total_act_energy: Option<EnergyText>,
-    c_total_act_ret_energy: Option<EnergyText>,
-    total_act: Option<EnergyText>,
-    total_act_ret: Option<EnergyText>,
+    a_total_act_energy: Option<NumberText>,
+    a_total_act_ret_energy: Option<NumberText>,
+    b_total_act_energy: Option<NumberText>,
+    b_total_act_ret_energy: Option<NumberText>,
+    c_total_act_energy: Option<NumberText>,
+    c_total_act_ret_energy: Option<NumberText>,
+    total_act: Option<NumberText>,
+    total_act_ret: Option<NumberText>,
 }
 
 fn encode(snapshot: &Snapshot, kwh: bool) -> Json {
-    let import = |c: Option<Counter>| c.map(|c| EnergyText::new(c.import, kwh));
-    let export = |c: Option<Counter>| c.map(|c| EnergyText::new(c.export, kwh));
+    let import = |c: Option<Counter>| c.map(|c| energy_text(c.import, kwh));
+    let export = |c: Option<Counter>| c.map(|c| energy_text(c.export, kwh));
     let phase = |i: usize| snapshot.energy.map(|e: Energy| e.phases[i]);
     let total = snapshot.energy_totals();
     json(&EmDataStatus {
@@ -145,9 +120,9 @@ pub(crate) fn get_net_energies(call: &Call<'_>) -> Handled {
 }
 
 pub(crate) fn reset_counters(_: &Call<'_>) -> Handled {
-    effects("null", vec![Effect::ResetCounters])
+    effects("null", [Effect::ResetCounters])
 }
 
 pub(crate) fn delete_all_data(_: &Call<'_>) -> Handled {
-    effects("null", vec![Effect::DeleteAllData])
+    effects("null", [Effect::DeleteAllData])
 }

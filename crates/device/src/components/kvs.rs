@@ -128,7 +128,7 @@ fn delete(call: &Call<'_>) -> Handled {
     check_etag(call, key)?;
     effects(
         format!("{{\"rev\":{}}}", state.kvs_rev + 1),
-        vec![Effect::Set(Setting::KvsDelete(key.to_owned()))],
+        [Effect::Set(Setting::KvsDelete(key.to_owned()))],
     )
 }
 

@@ -46,5 +46,5 @@ fn connected(connected: bool) -> Json {
 /// `SetConfig` of a configuration without members: there is none to change.
 fn set_nothing(call: &Call<'_>) -> Handled {
     call.params.config()?;
-    restart_required(false, Vec::new())
+    restart_required(false, None)
 }

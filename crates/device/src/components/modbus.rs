@@ -30,8 +30,8 @@ pub(crate) fn config(_: &Device, context: &Context, _: usize) -> Json {
 fn set_config(call: &Call<'_>) -> Handled {
     let (next, changed) = stored::change(&current(call.context), call.params.config()?)?;
     if changed.is_empty() {
-        return restart_required(false, Vec::new());
+        return restart_required(false, None);
     }
     call.device.refuse_if_set("modbus_enable")?;
-    restart_required(false, vec![Effect::Set(Setting::ModbusEnable(next.enable))])
+    restart_required(false, [Effect::Set(Setting::ModbusEnable(next.enable))])
 }

@@ -81,10 +81,10 @@ fn set_config(call: &Call<'_>) -> Handled {
         next.pass.clone_from(&kept.pass);
     }
     if next == *kept {
-        return restart_required(false, Vec::new());
+        return restart_required(false, None);
     }
     check(&next, kept, call.device.options.outbound_local)?;
-    restart_required(true, vec![Effect::Set(Setting::Mqtt(next))])
+    restart_required(true, [Effect::Set(Setting::Mqtt(next))])
 }
 
 fn is_password(pass: &Value) -> bool {
@@ -92,19 +92,11 @@ fn is_password(pass: &Value) -> bool {
 }
 
 fn check(next: &MqttConfig, kept: &MqttConfig, local: bool) -> Result<(), RpcError> {
-    let checked = match &next.server {
-        None if next.enable => {
-            return Err(RpcError::invalid(
-                "Invalid config: server is missing: host:port",
-            ));
-        }
-        // One that was kept from before may always be turned off.
-        Some(server) if next.enable || next.server != kept.server => {
-            target::check_broker(server, local)
-        }
-        _ => Ok(()),
-    };
-    stored::check_server(checked, next.ssl_ca.as_deref())?;
+    let (server, before) = (next.server.as_deref(), kept.server.as_deref());
+    stored::check_server(next.enable, server, before, "host:port", |server| {
+        target::check_broker(server, local)
+    })?;
+    stored::check_ca(next.ssl_ca.as_deref())?;
     let plain = |text: &str, most: usize| text.len() <= most && !text.contains(char::is_control);
     let prefix = next.topic_prefix.as_deref().unwrap_or_default();
     if !plain(prefix, LONGEST_PREFIX) || prefix.starts_with('$') || prefix.contains(['+', '#', '%'])

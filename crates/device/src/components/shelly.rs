@@ -1,6 +1,6 @@
 //! `Shelly.*`: the device as a whole.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::super::{
     Context, Device, Effect, Json, RpcError, Setting,
@@ -92,14 +92,7 @@ const PAGE: usize = 2560;
 
 fn get_components(call: &Call<'_>) -> Handled {
     let params = &call.params;
-    let asked = |name: &str| -> Result<Option<Vec<String>>, RpcError> {
-        let Some(value) = params.get(name) else {
-            return Ok(None);
-        };
-        serde_json::from_value(value.clone())
-            .map(Some)
-            .map_err(|_| RpcError::bad_argument(name))
-    };
+    let asked = |name: &str| params.typed(name, |value| Vec::<String>::deserialize(value).ok());
     // Who asks for no part in particular gets both, as from the device.
     let include =
         asked("include")?.unwrap_or_else(|| ["status", "config"].map(ToOwned::to_owned).into());
@@ -109,6 +102,7 @@ fn get_components(call: &Call<'_>) -> Handled {
     {
         return Err(RpcError::bad_argument("include"));
     }
+    let [status, config] = ["status", "config"].map(|part| include.iter().any(|p| p == part));
     let keys = asked("keys")?;
     let offset = params.offset()?;
     let dynamic_only = params.flag("dynamic_only")?.unwrap_or(false);
@@ -127,11 +121,11 @@ fn get_components(call: &Call<'_>) -> Handled {
     let mut holds_power = false;
     for component in found.iter().skip(offset) {
         let mut item = format!("{{\"key\":\"{}\"", component.key);
-        if include.iter().any(|part| part == "status") {
+        if status {
             item.push_str(",\"status\":");
             item.push_str(&component.status(call.device, call.context));
         }
-        if include.iter().any(|part| part == "config") {
+        if config {
             item.push_str(",\"config\":");
             item.push_str(&component.config(call.device, call.context));
         }
@@ -143,7 +137,7 @@ fn get_components(call: &Call<'_>) -> Handled {
             components.push(',');
         }
         components.push_str(&item);
-        holds_power |= component.holds_power() && include.iter().any(|part| part == "status");
+        holds_power |= status && component.holds_power();
     }
     if holds_power && let Some(answer) = em::absent_answer(call) {
         return answer;
@@ -193,7 +187,7 @@ fn reboot(call: &Call<'_>) -> Handled {
     let delay_ms = u64::try_from(delay).map_err(|_| RpcError::bad_argument("delay_ms"))?;
     effects(
         "null",
-        vec![Effect::Reboot {
+        [Effect::Reboot {
             delay_ms: delay_ms.min(60_000),
         }],
     )
@@ -223,7 +217,7 @@ fn set_auth(call: &Call<'_>) -> Handled {
     call.device.refuse_if_set("auth_password")?;
     effects(
         "null",
-        vec![Effect::Set(Setting::Auth {
+        [Effect::Set(Setting::Auth {
             realm: call.device.identity.id.to_string(),
             ha1,
         })],

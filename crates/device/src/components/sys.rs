@@ -115,33 +115,21 @@ struct SysConfig {
     cfg_rev: u32,
 }
 
-/// What is not a reader's to change stands as it is, whatever was stored or asked.
-fn pinned(mut config: SysConfig, device: &Device, context: &Context) -> SysConfig {
-    config.device.mac = device.identity.mac.to_string();
-    config.device.fw_id = device.identity.fw_id.to_string();
-    config.device.profile = context.state.profile;
-    config.device.addon_type = None;
-    let security = device.identity.firmware.security;
-    config.device.enhanced_security = security.then_some(false);
-    config.device.tls_check_cert_validity_time = security.then_some(true);
-    config.debug.file_log = security.then_some(Enable { enable: false });
-    config.cfg_rev = context.state.cfg_rev;
-    config
-}
-
+/// Of what was stored only what a reader may change here counts.
 fn current(device: &Device, context: &Context) -> SysConfig {
-    let default = SysConfig {
+    let security = device.identity.firmware.security;
+    let own = SysConfig {
         device: DeviceConfig {
-            name: None,
-            mac: String::new(),
-            fw_id: String::new(),
+            name: context.state.name.clone(),
+            mac: device.identity.mac.to_string(),
+            fw_id: device.identity.fw_id.to_string(),
             discoverable: true,
             eco_mode: false,
-            profile: Profile::Triphase,
+            profile: context.state.profile,
             addon_type: None,
             sys_btn_toggle: true,
-            enhanced_security: None,
-            tls_check_cert_validity_time: None,
+            enhanced_security: security.then_some(false),
+            tls_check_cert_validity_time: security.then_some(true),
         },
         location: Location {
             tz: Some(device.options.tz.clone()),
@@ -151,7 +139,7 @@ fn current(device: &Device, context: &Context) -> SysConfig {
         debug: Debug {
             level: 2,
             file_level: None,
-            file_log: None,
+            file_log: security.then_some(Enable { enable: false }),
             mqtt: Enable { enable: false },
             websocket: Enable { enable: false },
             udp: Addr { addr: None },
@@ -164,15 +152,9 @@ fn current(device: &Device, context: &Context) -> SysConfig {
         sntp: Sntp {
             server: Some("time.cloudflare.com".into()),
         },
-        cfg_rev: 0,
+        cfg_rev: context.state.cfg_rev,
     };
-    let mut config = pinned(
-        stored::read(default, &context.state, "sys", &["location", "ui_data"]),
-        device,
-        context,
-    );
-    config.device.name.clone_from(&context.state.name);
-    config
+    stored::read(own, &context.state, "sys", &["location", "ui_data"])
 }
 
 /// The time zone in force: a reader's choice, else the host's.

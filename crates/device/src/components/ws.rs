@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Context, Device, Effect, Json, RpcError, Setting,
+        Context, Device, Effect, Json, Setting,
         answer::{Handled, json, restart_required},
         method::{Call, Method},
         state::WsConfig,
@@ -42,20 +42,14 @@ fn set_config(call: &Call<'_>) -> Handled {
     // An empty text is none: that is how Homey takes its server away.
     next.server = next.server.filter(|server| !server.is_empty());
     if next == before {
-        return restart_required(false, Vec::new());
+        return restart_required(false, None);
     }
     call.device.refuse_if_set("outbound_ws")?;
     let local = call.device.options.outbound_local;
-    let checked = match &next.server {
-        None if next.enable => {
-            return Err(RpcError::invalid(
-                "Invalid config: server is missing: ws://host:port/path",
-            ));
-        }
-        // One that was kept from before may always be turned off.
-        Some(server) if next.enable || next.server != before.server => target::check(server, local),
-        _ => Ok(()),
-    };
-    stored::check_server(checked, next.ssl_ca.as_deref())?;
-    restart_required(true, vec![Effect::Set(Setting::Ws(next))])
+    let (server, kept) = (next.server.as_deref(), before.server.as_deref());
+    stored::check_server(next.enable, server, kept, "ws://host:port/path", |server| {
+        target::check(server, local)
+    })?;
+    stored::check_ca(next.ssl_ca.as_deref())?;
+    restart_required(true, [Effect::Set(Setting::Ws(next))])
 }

@@ -243,7 +243,7 @@ fn answering_as(ver: &str) -> Bench {
         firmware: vocab::Version::parse(ver),
         ..Default::default()
     };
-    bench.device.identity = Identity::new(&settings, &bench.device.identity.mac).unwrap();
+    bench.device.identity = Identity::new(&settings, &bench.device.identity.mac).0;
     bench
 }
 
