@@ -204,6 +204,30 @@ def test_script_and_server_write_a_power_alike(fake_ha, new_meter, look, watts):
         assert until(hover, 10) == written, locale
 
 
+def test_what_a_battery_was_told_lies_within_the_chart(demo, look):
+    """However far it lies from what was measured: never among the labels of the time."""
+    def before(page):
+        page.add_init_script("""(() => { const arc = CanvasRenderingContext2D.prototype.arc; window.dots = [];
+            CanvasRenderingContext2D.prototype.arc = function (x, y, r, ...rest) { window.dots.push([x, y, r]); return arc.call(this, x, y, r, ...rest); }; })()""")
+
+        def far(route):
+            chart = route.fetch().json()
+            chart["told"] = [[chart["to"] - 60, -9000], [chart["to"] - 50, 9000], [chart["from"] - 5000, 99000]]
+            route.fulfill(json=chart)
+        page.route("**/chart.json*", far)
+    page = look(demo, before=before).page
+    for name in (None, "1 h"):
+        if name:
+            page.evaluate("window.dots = []")
+            page.get_by_role("button", name=name, exact=True).click()
+        until(lambda: page.evaluate("window.dots.length") >= 2, 10, "drawn")
+        top, bottom = page.evaluate("""() => { const plot = document.querySelector("#chart .u-over").getBoundingClientRect(), all = document.querySelector("#chart canvas").getBoundingClientRect();
+            return [plot.top - all.top, plot.bottom - all.top].map(y => y * devicePixelRatio); }""")
+        dots = page.evaluate("window.dots")
+        assert dots and all(top <= y - r and y + r <= bottom for _, y, r in dots), (top, bottom, dots)
+        assert max(y for _, y, _ in dots) - min(y for _, y, _ in dots) > (bottom - top) / 2, "what is not of this time makes it no smaller"
+
+
 def test_tariffs_fit_a_phone(fake_ha, new_meter, look):
     fake_ha.set("sensor.grid", "512")
     for n in ("day", "night"):
