@@ -228,6 +228,28 @@ def test_what_a_battery_was_told_lies_within_the_chart(demo, look):
         assert max(y for _, y, _ in dots) - min(y for _, y, _ in dots) > (bottom - top) / 2, "what is not of this time makes it no smaller"
 
 
+@pytest.mark.parametrize("locale", ["nl-NL", "de-DE"])
+def test_figures_of_days_and_months_fit_a_narrow_phone(demo, look, locale):
+    page = look(demo, "energy", width=360, height=780, locale=locale).page
+    page.evaluate("for (const fold of document.querySelectorAll('.figures')) fold.open = true")
+    tables = page.locator(".figures .wide")
+    expect(tables).to_have_count(2)
+    assert "€" in tables.first.inner_text(), "with money"
+    assert tables.evaluate_all("all => all.every(e => e.scrollWidth <= e.clientWidth)"), "nothing is cut"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [1000, 1280])
+def test_names_of_readers_have_room(demo, look, width):
+    """Three readers, one with a long name: few lines each, and a gap between."""
+    rows = look(demo, width=width).page.locator(".takers li")
+    # In one go: what is live is written over it.
+    tall = rows.evaluate_all("""all => all.map((row, i) => { row.dataset.state = "live"; row.querySelector(".num").textContent = "−1,234\u202fW"; row.querySelector(".muted").textContent = "0.4\u202fs ago";
+        const name = row.querySelector(".taker"); name.textContent = ["Marstek Venus / Jupiter", "Home Assistant's Shelly integration", "Battery in the cellar on the left"][i];
+        return name.getBoundingClientRect().height; })""")
+    assert len(tall) == 3 and max(tall) < 40, "two lines at most"
+
+
 def test_tariffs_fit_a_phone(fake_ha, new_meter, look):
     fake_ha.set("sensor.grid", "512")
     for n in ("day", "night"):
