@@ -32,7 +32,13 @@
       if (said.ok) {
         for (const f of fields) if (f.key in wanted) { if (f.remove) { f.remove.checked = false; } if (f.input.type === "password") f.input.value = ""; initial.set(f.key, f.input.value); }
         // What was taken back waits no longer.
-        for (const f of fields) $(".waits", f.place).hidden = !said.waiting.includes(f.key);
+        for (const f of fields) {
+          $(".waits", f.place)?.remove();
+          if (!said.waiting.includes(f.key)) continue;
+          const note = make("span", " · ", "waits");
+          note.append(make("strong", form.dataset.waits));
+          $(".help .muted", f.place).append(note);
+        }
         const restart = $("#restart");
         if (restart) restart.hidden = !said.waiting.length;
         refresh();

@@ -229,8 +229,9 @@ def test_what_a_battery_was_told_lies_within_the_chart(demo, look):
 
 
 @pytest.mark.parametrize("locale", ["nl-NL", "de-DE"])
-def test_figures_of_days_and_months_fit_a_narrow_phone(demo, look, locale):
-    page = look(demo, "energy", width=360, height=780, locale=locale).page
+def test_figures_of_days_and_months_fit_a_narrow_phone(new_meter, look, locale):
+    meter = new_meter({"demo_history_days": 7}, args=["--source", "demo"]).start()
+    page = look(meter, "energy", width=360, height=780, locale=locale).page
     page.evaluate("for (const fold of document.querySelectorAll('.figures')) fold.open = true")
     tables = page.locator(".figures .wide")
     expect(tables).to_have_count(2)
