@@ -163,6 +163,8 @@
     const help = hover.innerHTML;
     let plot, data, range, pressed = false, told = [], gaps = [], now;
     const span = () => data[0][data[0].length - 1] - data[0][0];
+    // What batteries were told is in sight, too.
+    const toldNow = () => told.filter(([at]) => at >= data[0][0] && at <= data[0][data[0].length - 1]).map(([, w]) => w);
     const size = () => ({ width: box.clientWidth, height: tall() });
     const say = () => {
       const i = plot.cursor.idx, left = plot.cursor.left;
@@ -179,7 +181,7 @@
         ...size(), padding: [8, 40, 0, 0], legend: { show: false }, ...lines(phases),
         tzDate: ts => zone ? window.uPlot.tzDate(new Date(ts * 1000), zone) : new Date(ts * 1000),
         cursor: { bind: { mouseleave: (u, target, leave) => e => { if (!touched) leave(e); } }, drag: { x: true, y: false, setScale: !zoom }, points: { size: 7, stroke: mark, fill: mark } },
-        scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0), b = Math.max(high ?? 0, 0), pad = Math.max((b - a) * 0.08, least); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
+        scales: { y: { range: (u, low, high) => { const a = Math.min(low ?? 0, 0, ...toldNow()), b = Math.max(high ?? 0, 0, ...toldNow()), pad = Math.max((b - a) * 0.08, least); return [a < 0 ? a - pad : -pad * 0.4, b > 0 ? b + pad : pad]; } } },
         axes: [{ ...axis, values: (u, places) => dated(places, span()), space: () => (span() > 600 ? 70 : 100), incrs: () => spans.filter(s => s >= 86400 || span() <= 345600), size: 48 }, { ...axis, size: wide, values: (u, places) => ticks(places) }],
         hooks: {
           // Over the grid's lines, which would strike the reasons out.
@@ -249,7 +251,10 @@
     const store = { get: key => { try { return localStorage.getItem(`virtual-shelly-${key}`); } catch { return null; } }, set: (key, value) => { try { localStorage.setItem(`virtual-shelly-${key}`, value); } catch { /* it is asked again */ } } };
     const ranges = all("button[data-range]"), toggles = all("[data-phase]");
     const phases = new Set(toggles.map(b => Number(b.dataset.phase)).filter(n => store.get("phases")?.includes(n)));
-    const today = () => new Intl.DateTimeFormat("en-CA", { timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit" }).format(new Date());
+    const dateAt = ts => new Intl.DateTimeFormat("en-CA", { timeZone: zone, year: "numeric", month: "2-digit", day: "2-digit" }).format(new Date(ts * 1000));
+    const today = () => dateAt(Date.now() / 1000);
+    // The day that is looked at: of what was zoomed into, that of its beginning.
+    const dayOf = view => view.day ?? (view.from ? dateAt(view.from) : today());
     const shifted = (date, days) => new Date(Date.parse(`${date}T12:00Z`) + days * 86400000).toISOString().slice(0, 10);
     const isDay = text => /^\d{4}-\d\d-\d\d$/.test(text ?? "") && Date.parse(text) > 0 && shifted(text, 0) === text && text <= today();
     let plot, chart, span, wanted, back, reach;
@@ -258,7 +263,7 @@
     const mark = view => {
       for (const b of ranges) b.setAttribute("aria-pressed", String(b.dataset.range === view.range));
       day.setAttribute("aria-pressed", String(Boolean(view.day)));
-      const of = view.day ?? today();
+      const of = dayOf(view);
       day.textContent = of === today() ? texts.today : new Date(`${of}T12:00Z`).toLocaleDateString(region, { timeZone: "UTC", weekday: "short", day: "numeric", month: "short" });
       later.disabled = of >= today();
       whole.hidden = !view.from;
@@ -311,7 +316,7 @@
     plot = plotOf(box, hover, { tall: () => box.clientWidth < 500 ? 220 : 280, zoom, phases });
     for (const button of ranges) button.addEventListener("click", () => open({ range: button.dataset.range }));
     day.addEventListener("click", () => open({ day: today() }));
-    const turn = days => { const of = shifted(wanted.day ?? today(), days); if (of <= today()) open({ day: of }); };
+    const turn = days => { const of = shifted(dayOf(wanted), days); if (of <= today()) open({ day: of }); };
     earlier.addEventListener("click", () => turn(-1));
     later.addEventListener("click", () => turn(1));
     whole.addEventListener("click", () => { reset(); box.focus({ preventScroll: true }); });

@@ -19,6 +19,8 @@ const dashboard = (() => {
     } catch { /* nobody there, or without words */ }
     return { ok: Boolean(answer.ok), text: said.text || said.error || (answer.ok ? "" : texts.failed), ...said, status: answer.status };
   };
+  // What is wrong, each with the option that it is wrong with; nothing where that is not known.
+  const wrong = said => said.problems?.map(p => `${p.key ? `${p.key}: ` : ""}${p.text}`).join(" ") || said.text;
   const make = (tag, text, name) => {
     const element = document.createElement(tag);
     if (text !== undefined) element.textContent = text;
@@ -239,7 +241,7 @@ const dashboard = (() => {
     if (button.dataset.copy) { copy(button.dataset.copy, button); return; }
     button.disabled = true;
     const said = await post("profile", { profile: button.dataset.use }), place = $(".answer", button.parentElement);
-    place.textContent = said.problems?.map(p => p.text).join(" ") || said.text;
+    place.textContent = wrong(said);
     place.dataset.state = said.ok ? "live" : "absent";
     button.disabled = said.ok;
   });
@@ -248,7 +250,7 @@ const dashboard = (() => {
     if (!form) return;
     event.preventDefault();
     const said = await post("profile", { ip: form.dataset.ip, ...Object.fromEntries(new FormData(form)) }), place = $(".answer", form);
-    place.textContent = said.problems?.map(p => p.text).join(" ") || said.text;
+    place.textContent = wrong(said);
     place.dataset.state = said.ok ? "live" : "absent";
     // What has the focus is left as it is: the row is to say its new profile.
     if (said.ok) { document.activeElement?.blur(); refresh(); }
@@ -303,7 +305,8 @@ const dashboard = (() => {
     $(".answer", button.closest("details, form")).textContent = said.text;
     const restarts = button.dataset.post === "restart" && said.ok;
     button.disabled = restarts;
-    if (!restarts) return;
+    // What it did is seen at once, not only said.
+    if (!restarts) { refresh(); return; }
     // Until another run of the process answers, or this one says that there will be none.
     const place = $(".answer", button.closest("form"));
     const back = setInterval(async () => {
@@ -333,5 +336,5 @@ const dashboard = (() => {
     });
   };
 
-  return { search, finding, root, rel, meter, $, all, texts, url, post, make, live, admitted, shut: () => shut, miss, heard, tell, refresh, renewed, listeners };
+  return { wrong, search, finding, root, rel, meter, $, all, texts, url, post, make, live, admitted, shut: () => shut, miss, heard, tell, refresh, renewed, listeners };
 })();

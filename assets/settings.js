@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { $, all, url, post, make, search } = dashboard;
+  const { $, all, url, post, make, refresh, search } = dashboard;
   const form = $("#settings");
   // Who may only look has no bar to save with.
   if (form && $(".savebar", form)) {
@@ -12,7 +12,15 @@
     form.addEventListener("input", look);
     const meant = $("#anyway");
     form.addEventListener("input", () => { meant.hidden = true; });
-    form.addEventListener("reset", () => setTimeout(() => { for (const f of fields) f.error.hidden = true; answer.textContent = ""; meant.hidden = true; look(); }));
+    // Back to what is saved by now: a browser's own reset goes back to what the page was loaded with.
+    form.addEventListener("reset", event => {
+      event.preventDefault();
+      for (const f of fields) { f.input.value = initial.get(f.key); if (f.remove) f.remove.checked = false; }
+      complain([]);
+      answer.textContent = "";
+      meant.hidden = true;
+      look();
+    });
     const send = async anyway => {
       const wanted = changes();
       save.disabled = true;
@@ -23,8 +31,17 @@
       answer.dataset.state = said.ok ? "live" : "absent";
       if (said.ok) {
         for (const f of fields) if (f.key in wanted) { if (f.remove) { f.remove.checked = false; } if (f.input.type === "password") f.input.value = ""; initial.set(f.key, f.input.value); }
+        // What was taken back waits no longer.
+        for (const f of fields) {
+          $(".waits", f.place)?.remove();
+          if (!said.waiting.includes(f.key)) continue;
+          const note = make("span", " · ", "waits");
+          note.append(make("strong", form.dataset.waits));
+          $(".help .muted", f.place).append(note);
+        }
         const restart = $("#restart");
-        if (restart && said.restart) restart.hidden = false;
+        if (restart) restart.hidden = !said.waiting.length;
+        refresh();
         look();
         return;
       }

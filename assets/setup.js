@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { $, all, url, post, make, miss, heard, root, search, finding } = dashboard;
+  const { $, all, url, post, make, miss, heard, root, search, finding, wrong } = dashboard;
   const setup = $("#setup");
   if (setup) {
     const look = $("#look"), error = $("#pv-error"), take = $("#take"), yes = $("#yes"), no = $("#no");
@@ -46,7 +46,7 @@
       if (mine !== asked) return; // something else was chosen meanwhile
       look.hidden = false;
       error.hidden = said.status === 200;
-      error.textContent = said.problems?.map(p => p.text).join(" ") || said.text;
+      error.textContent = wrong(said);
       // The counters know: what they prove needs no answer, what they contradict is said before it is asked about.
       sign = said.sign;
       const proven = sign?.state === "proven";
@@ -141,7 +141,7 @@
     take.addEventListener("click", async () => {
       take.disabled = true;
       const said = await post("setup", { ...inputs(), anyway });
-      outcome.textContent = said.problems?.length ? said.problems.map(p => p.text).join(" ") : said.text;
+      outcome.textContent = wrong(said);
       anyway = Boolean(said.ask);
       take.textContent = anyway ? take.dataset.anyway : plain;
       if (!said.ok) { take.disabled = false; return; }
@@ -197,7 +197,7 @@
         if (!await attempt()) return;
         const changes = { ha_base_url: at.value, ...(token.value.trim() ? { ha_token: token.value.trim() } : {}) };
         const answer = await post("settings", { changes });
-        tell(answer.problems?.map(p => p.text).join(" ") || answer.text, answer.ok ? "live" : "absent");
+        tell(wrong(answer), answer.ok ? "live" : "absent");
         if (answer.ok) setTimeout(() => location.reload(), 800);
       });
     }

@@ -103,8 +103,10 @@ def a_battery_is_named_and_must_read(house, visit):
     form.get_by_label("must read").check()
     form.get_by_role("button", name="Save").click()
     expect(form.locator(".answer")).to_contain_text("You are told when it falls silent")
+    expect(row.locator("summary")).to_contain_text("Keller", timeout=2500)
+    page.wait_for_timeout(6000)  # the page has been kept fresh meanwhile
+    expect(form.locator(".answer")).to_contain_text("You are told when it falls silent")
     page.reload()
-    expect(row.locator("summary")).to_contain_text("Keller")
     row.locator("summary").click()
     expect(form.get_by_label("must read")).to_be_checked()
 

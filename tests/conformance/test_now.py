@@ -1,5 +1,6 @@
 """The picture on top of Now and its chart, in a real Chromium, at a household with a month behind it and a battery that reads."""
 import contextlib
+import datetime
 import gzip
 import json
 import re
@@ -112,6 +113,16 @@ def test_the_chart_turns_days_zooms_and_remembers(home, look):
     reset.click()
     expect(box).to_have_attribute("data-range", date)
     expect(reset).to_be_hidden()
+    # Zoomed into a day it is still that day, and the next ones are those beside it.
+    box.focus()
+    page.keyboard.press("+")
+    expect(reset).to_be_visible()
+    expect(day).to_have_text(label)
+    expect(page.get_by_role("button", name="The day after")).to_be_enabled()
+    page.get_by_role("button", name="The day before").click()
+    expect(box).to_have_attribute("data-range", str(datetime.date.fromisoformat(date) - datetime.timedelta(1)))
+    page.get_by_role("button", name="The day after").click()
+    expect(box).to_have_attribute("data-range", date)
     # By keyboard: along the line, into it, and out again.
     box.focus()
     page.keyboard.press("ArrowLeft")

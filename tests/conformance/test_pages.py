@@ -204,6 +204,53 @@ def test_script_and_server_write_a_power_alike(fake_ha, new_meter, look, watts):
         assert until(hover, 10) == written, locale
 
 
+def test_what_a_battery_was_told_lies_within_the_chart(demo, look):
+    """However far it lies from what was measured: never among the labels of the time."""
+    def before(page):
+        page.add_init_script("""(() => { const arc = CanvasRenderingContext2D.prototype.arc; window.dots = [];
+            CanvasRenderingContext2D.prototype.arc = function (x, y, r, ...rest) { window.dots.push([x, y, r]); return arc.call(this, x, y, r, ...rest); }; })()""")
+
+        def far(route):
+            chart = route.fetch().json()
+            chart["told"] = [[chart["to"] - 60, -9000], [chart["to"] - 50, 9000], [chart["from"] - 5000, 99000]]
+            route.fulfill(json=chart)
+        page.route("**/chart.json*", far)
+    page = look(demo, before=before).page
+    for name in (None, "1 h"):
+        if name:
+            page.evaluate("window.dots = []")
+            page.get_by_role("button", name=name, exact=True).click()
+        until(lambda: page.evaluate("window.dots.length") >= 2, 10, "drawn")
+        top, bottom = page.evaluate("""() => { const plot = document.querySelector("#chart .u-over").getBoundingClientRect(), all = document.querySelector("#chart canvas").getBoundingClientRect();
+            return [plot.top - all.top, plot.bottom - all.top].map(y => y * devicePixelRatio); }""")
+        dots = page.evaluate("window.dots")
+        assert dots and all(top <= y - r and y + r <= bottom for _, y, r in dots), (top, bottom, dots)
+        assert max(y for _, y, _ in dots) - min(y for _, y, _ in dots) > (bottom - top) / 2, "what is not of this time makes it no smaller"
+
+
+@pytest.mark.parametrize("locale", ["nl-NL", "de-DE"])
+def test_figures_of_days_and_months_fit_a_narrow_phone(new_meter, look, locale):
+    meter = new_meter({"demo_history_days": 7}, args=["--source", "demo"]).start()
+    page = look(meter, "energy", width=360, height=780, locale=locale).page
+    page.evaluate("for (const fold of document.querySelectorAll('.figures')) fold.open = true")
+    tables = page.locator(".figures .wide")
+    expect(tables).to_have_count(2)
+    assert "€" in tables.first.inner_text(), "with money"
+    assert tables.evaluate_all("all => all.every(e => e.scrollWidth <= e.clientWidth)"), "nothing is cut"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [1000, 1280])
+def test_names_of_readers_have_room(demo, look, width):
+    """Three readers, one with a long name: few lines each, and a gap between."""
+    rows = look(demo, width=width).page.locator(".takers li")
+    # In one go: what is live is written over it.
+    tall = rows.evaluate_all("""all => all.map((row, i) => { row.dataset.state = "live"; row.querySelector(".num").textContent = "−1,234\u202fW"; row.querySelector(".muted").textContent = "0.4\u202fs ago";
+        const name = row.querySelector(".taker"); name.textContent = ["Marstek Venus / Jupiter", "Home Assistant's Shelly integration", "Battery in the cellar on the left"][i];
+        return name.getBoundingClientRect().height; })""")
+    assert len(tall) == 3 and max(tall) < 40, "two lines at most"
+
+
 def test_tariffs_fit_a_phone(fake_ha, new_meter, look):
     fake_ha.set("sensor.grid", "512")
     for n in ("day", "night"):

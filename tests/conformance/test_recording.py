@@ -110,7 +110,13 @@ def test_a_recording_from_start_to_comparison(home, look, tmp_path):
     expect(small.page.get_by_role("heading", name="Andere Einstellungen erproben")).to_be_visible()
     assert small.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than a phone"
     small.shot("recording-phone")
-    page.get_by_role("button", name="Delete").click()
+    delete = page.get_by_role("button", name="Delete this recording")
+    assert not delete.is_visible() and path.exists(), "not with one click"
+    page.locator("#rec-kept summary").click()
+    expect(page.locator("#rec-kept .danger")).to_contain_text("gone for good")
+    assert one.axe() == []
+    one.shot("recording-delete")
+    delete.click()
     expect(page.locator("#rec-kept")).to_contain_text("No recordings yet")
     assert not list((home.data / "recordings").iterdir())
 

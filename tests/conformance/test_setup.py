@@ -140,6 +140,73 @@ def test_the_settings_begin_with_few_and_refuse_where_it_is_typed(fake_ha, new_m
     until(lambda: meter.total() == 640, 5)
 
 
+def test_discard_goes_back_to_what_was_saved(demo, look):
+    """Of every kind of field, also what was saved since the page was loaded: the next Save takes nothing of it back."""
+    one = look(demo, "settings")
+    page = one.page
+    page.locator("#all").evaluate("d => { for (const fold of [d, ...d.querySelectorAll('details')]) fold.open = true; }")
+    kinds = {"hold": "45", "total_invert": "true", "a_scale": "2.5", "outbound_ws": "ws://127.0.0.1:9/", "meters": "[]", "stale": "error"}
+    save, discard, said = page.locator(".savebar [type=submit]"), page.locator(".savebar [type=reset]"), page.locator(".savebar .answer")
+
+    def put(values):
+        for key, value in values.items():
+            field = page.locator(f"#i-{key}")
+            (field.select_option if field.evaluate("e => e.tagName") == "SELECT" else field.fill)(value)
+
+    def keep():
+        save.click()
+        expect(said).to_contain_text("Saved")
+        expect(save).to_be_disabled()
+    put(kinds | {"auth_password": "secret"})
+    keep()
+    kept = saved(demo)
+    assert kept["hold"] == 45 and kept["total_invert"] is True and kept["auth_password"]
+    put({"hold": "1", "total_invert": "false", "a_scale": "3", "outbound_ws": "", "meters": "", "stale": "", "device_name": "x", "auth_password": "y"})
+    discard.click()
+    assert {key: page.locator(f"#i-{key}").input_value() for key in kinds} == kinds
+    assert page.locator("#i-device_name").input_value() == page.locator("#i-auth_password").input_value() == ""
+    expect(save).to_be_disabled()
+    put({"device_name": "Cellar"})
+    keep()
+    assert saved(demo) == kept | {"device_name": "Cellar"}
+    # What is no number is refused, and takes nothing out.
+    one.allowed = ("status of 400",)
+    for number in ("1e999", "-inf", "NaN"):
+        put({"a_scale": number})
+        save.click()
+        expect(page.locator("#f-a_scale .error")).to_contain_text("Allowed: -1000 to 1000")
+    assert saved(demo)["a_scale"] == 2.5
+    discard.click()
+    # What is taken back waits for no restart any more, without a reload.
+    waits, notices = page.locator("#f-mac .waits"), page.locator("#notices")
+    expect(waits).to_be_hidden()
+    put({"mac": "AABBCCDDEE01"})
+    keep()
+    expect(waits).to_be_visible()
+    expect(notices).to_contain_text("mac")
+    put({"mac": ""})
+    keep()
+    expect(waits).to_be_hidden()
+    expect(notices).not_to_contain_text("mac", timeout=3000)
+
+
+def test_a_sensor_that_is_fixed_elsewhere_is_said_to_be_so(fake_ha, new_meter, look):
+    for name in ("grid", "other"):
+        fake_ha.set(f"sensor.{name}_power", 300, friendly_name=f"{name.title()} power")
+    meter = new_meter(ha=fake_ha, args=["--total-power", "sensor.grid_power"]).start()
+    meter.until_total(300, 10)
+    one = look(meter, "setup")
+    one.allowed = ("status of 400",)
+    page = one.page
+    expect(page.locator("#fixed")).to_have_text("Environment or command line set total_power: that can be changed there only, not here.")
+    assert "replaces them" not in page.locator("main").inner_text()
+    assert one.axe() == []
+    page.locator(".sensor[data-id='sensor.other_power']").click()
+    page.locator("#yes").click()
+    page.locator("#take").click()
+    expect(page.locator("#look .answer")).to_contain_text("total_power: is set by the command line, which wins")
+
+
 def test_the_set_up_says_what_the_doctor_finds(fake_ha, new_meter, look):
     """What keeps readers away is said before there are any, and the age of each chosen sensor, in the words of Health's doctor."""
     fake_ha.set("sensor.grid_power", 300)

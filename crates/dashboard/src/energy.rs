@@ -145,6 +145,18 @@ struct View {
     reset_at: Option<String>,
 }
 
+/// What of prices is to be said. They are known as soon as Home Assistant says them, before
+/// anything was paid by them.
+fn of_prices(prices: &Told, paid: bool, sensors: bool) -> Option<&'static str> {
+    let known = paid || prices.import.or(prices.export).is_some() || prices.until.is_some();
+    match (!prices.tariffs.is_empty(), known) {
+        (true, _) => Some("prices_tariffs"),
+        (false, true) if sensors => Some("prices_from"),
+        (false, true) => Some("prices_demo"),
+        (false, false) => sensors.then_some("prices_none"),
+    }
+}
+
 /// The page.
 pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Response<Body> {
     let mut p = Page::new(&context, &asking, "energy");
@@ -158,14 +170,8 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Resp
         card("yesterday", sums.and_then(Sums::yesterday)),
         card("this_month", sums.map(Sums::this_month)),
     ];
-    let known = cards.iter().any(|c| c.cost.is_some() || c.income.is_some());
-    let said = match (!prices.tariffs.is_empty(), known) {
-        (true, _) => Some("prices_tariffs"),
-        (false, true) if p.sensors => Some("prices_from"),
-        (false, true) => Some("prices_demo"),
-        (false, false) if p.sensors => Some("prices_none"),
-        (false, false) => None,
-    };
+    let paid = cards.iter().any(|c| c.cost.is_some() || c.income.is_some());
+    let said = of_prices(&prices, paid, p.sensors);
     let times = context.times(l);
     let late = prices.until.map(|until| match until {
         0 => l.t("prices_awaited").to_owned(),
@@ -267,6 +273,27 @@ pub(super) async fn data(State(context): State<Context>, asking: Asking) -> Resp
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    #[test]
+    fn a_price_is_known_before_anything_was_paid_by_it() {
+        let price = Told {
+            export: Some(0.08),
+            ..Told::default()
+        };
+        let awaited = Told {
+            until: Some(0),
+            ..Told::default()
+        };
+        for (prices, paid, said) in [
+            (&Told::default(), false, "prices_none"),
+            (&Told::default(), true, "prices_from"),
+            (&price, false, "prices_from"),
+            (&awaited, false, "prices_from"),
+        ] {
+            assert_eq!(of_prices(prices, paid, true), Some(said));
+        }
+        assert_eq!(of_prices(&Told::default(), false, false), None);
+    }
 
     #[test]
     fn each_tariff_is_named_and_they_are_summed() {

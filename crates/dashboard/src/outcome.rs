@@ -52,7 +52,7 @@ pub(super) fn done(l: &Locale, changed: &Changed) -> Response {
             l.with("saved_unchecked", &[("why", &l.say(why))])
         );
     }
-    as_json(&json!({ "ok": true, "text": text, "restart": restart }))
+    as_json(&json!({ "ok": true, "text": text, "restart": restart, "waiting": changed.waiting }))
 }
 
 /// Why it is not done.

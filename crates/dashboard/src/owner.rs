@@ -86,6 +86,8 @@ pub struct Changed {
     pub applied: Vec<String>,
     /// Keys that count after a restart.
     pub restart: Vec<String>,
+    /// All keys that wait for a restart by now, those of earlier changes too.
+    pub waiting: Vec<String>,
     /// Why the entities could not be looked up in Home Assistant.
     pub unchecked: Option<Reason>,
 }

@@ -336,7 +336,11 @@ fn one(kind: Kind, text: &str) -> Value {
     let read = match kind {
         Kind::Bool => text.parse::<bool>().ok().map(Value::from),
         Kind::Int { .. } | Kind::Port => text.parse::<i64>().ok().map(Value::from),
-        Kind::Float { .. } => text.replace(',', ".").parse::<f64>().ok().map(Value::from),
+        // What is no finite number would be null in JSON, and so taken for "take it out".
+        Kind::Float { .. } => {
+            let number = text.replace(',', ".").parse::<f64>().ok();
+            number.filter(|n| n.is_finite()).map(Value::from)
+        }
         Kind::Many(item) => {
             let items = text.split([',', '\n']).map(str::trim);
             let items = items.filter(|text| !text.is_empty());
@@ -365,6 +369,10 @@ mod tests {
             ("hold", " ", Value::Null),
             ("total_invert", "true", json!(true)),
             ("total_scale", "0,5", json!(0.5)),
+            ("total_scale", "1e999", json!("1e999")),
+            ("total_scale", "-inf", json!("-inf")),
+            ("total_scale", "NaN", json!("NaN")),
+            ("hold", "1e999", json!("1e999")),
             ("udp_ports", "1010, 2220", json!([1010, 2220])),
             ("outbound_ws", "ws://gx/ws", json!(["ws://gx/ws"])),
             ("meters", r#"[{"name":"x"}]"#, json!([{"name":"x"}])),

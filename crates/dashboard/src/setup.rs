@@ -18,6 +18,7 @@ use super::{
     page::{Page, html},
     words,
 };
+use config::{definition::Group, definitions};
 use source::discover::{Candidate, Discovery, Origin, Proposal, feeds};
 use vocab::{
     EntityId, Link,
@@ -68,6 +69,8 @@ struct View {
     notes: Vec<String>,
     /// What this page is for, now.
     intro: &'static str,
+    /// Which power inputs environment or command line say: what is chosen here would not count.
+    fixed: Option<String>,
     /// Entities are in use already: this page changes them.
     again: bool,
     /// They were chosen by themselves: there is a meter to look at.
@@ -248,6 +251,15 @@ fn found(
     }
 }
 
+/// That power inputs are fixed, and which.
+fn fixed(l: &Locale, options: &Options) -> Option<String> {
+    let keys: Vec<&str> = definitions::all()
+        .filter(|def| def.group == Group::Power && options.fixed(def.key))
+        .map(|def| def.key)
+        .collect();
+    (!keys.is_empty()).then(|| l.with("setup_fixed", &[("keys", &keys.join(", "))]))
+}
+
 /// The page.
 pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Answer {
     asking.may_change()?;
@@ -287,6 +299,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Answ
         askable: !matches!(context.meter(0).view().snapshot.source.link, Link::Idle(_)),
         notes: discovery.notes.iter().map(|note| l.begin(note)).collect(),
         intro,
+        fixed: fixed(l, &options),
         again: setup == SetupState::ByOptions,
         unconfirmed: matches!(setup, SetupState::Chosen { .. }),
         app: options.app,
@@ -301,6 +314,7 @@ pub(super) async fn page(State(context): State<Context>, asking: Asking) -> Answ
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use config::Layer;
 
     /// Value and unit of its own of a sensor that could be picked.
     fn shown(code: &str, kind: Quantity, value: &str, unit: Option<&str>) -> (String, String) {
@@ -312,6 +326,23 @@ mod tests {
         let found = sensor(Locale::coded(code).unwrap(), &candidate, 0.0);
         assert_eq!(found.good, value.parse::<f64>().is_ok());
         (found.value.replace('\u{202f}', " "), found.unit)
+    }
+
+    #[test]
+    fn what_is_fixed_elsewhere_is_named() {
+        let l = Locale::coded("en").unwrap();
+        let mut options = Options::default();
+        options.layers.insert("a_power".into(), Layer::File);
+        options.layers.insert("hold".into(), Layer::Environment);
+        assert_eq!(fixed(l, &options), None);
+        for (key, layer) in [
+            ("total_power", Layer::CommandLine),
+            ("total_phase", Layer::Environment),
+        ] {
+            options.layers.insert(key.into(), layer);
+        }
+        let said = fixed(l, &options).unwrap();
+        assert!(said.contains("total_power, total_phase"), "{said}");
     }
 
     #[test]

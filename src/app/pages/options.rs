@@ -322,6 +322,13 @@ impl Actor {
         })
     }
 
+    /// Keys of options that are other than at the start and count only after a restart.
+    pub(super) fn waiting(&self, resolved: &Resolved) -> Vec<String> {
+        let keys = definitions::all().map(|def| def.key);
+        let waiting = keys.filter(|key| resolved.waits(&self.started, key));
+        waiting.map(ToOwned::to_owned).collect()
+    }
+
     pub(super) async fn change_all(
         &self,
         make: impl FnOnce(&Map<String, Value>) -> Map<String, Value>,
@@ -340,11 +347,13 @@ impl Actor {
         let (restart, applied) = keys
             .into_iter()
             .partition(|key| resolved.waits(&self.started, key));
+        let waiting = self.waiting(&resolved);
         *self.current() = (resolved, chosen(&next));
         *inputs = next;
         Ok(Changed {
             applied,
             restart,
+            waiting,
             unchecked,
         })
     }

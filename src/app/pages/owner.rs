@@ -15,7 +15,7 @@ use super::{
     },
     actor::{Actor, Restart},
 };
-use config::{Inputs, MeterSettings, Resolved, contradictions, definitions};
+use config::{Inputs, MeterSettings, Resolved, contradictions};
 use dashboard::{
     Owner,
     owner::{
@@ -43,17 +43,15 @@ impl Owner for Actor {
         for (key, value) in self.by_readers() {
             resolved.note_device_state(key, value);
         }
-        let differs = |key: &&str| resolved.waits(&self.started, key);
         let values = resolved.values.iter();
         let layers = resolved.origin.iter();
-        let waiting = definitions::all().map(|def| def.key).filter(differs);
         Options {
             values: values.map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
             layers: layers.map(|(k, v)| ((*k).to_owned(), *v)).collect(),
             chosen: chosen.clone(),
             problems: resolved.complaints(),
             app: resolved.app,
-            waiting: waiting.map(ToOwned::to_owned).collect(),
+            waiting: self.waiting(&resolved),
             can_restart: self.supervisor.is_some(),
         }
     }
