@@ -34,6 +34,7 @@ use device::{
     Manner,
     frame::{self, Frame, Message},
 };
+use vocab::ours::{TEST_AGENT, is_our_datagram};
 
 /// Answers a second out of one socket to all addresses but the host's own.
 const SOCKET_RATE: u32 = 2000;
@@ -183,7 +184,7 @@ impl Port {
         under_way < IN_FLIGHT + self.held.load(Ordering::Relaxed).min(HELD)
     }
 
-    fn caller(&self, datagram: &Datagram) -> Caller {
+    fn caller(&self, datagram: &Datagram, bytes: &[u8]) -> Caller {
         let local = self.out.local();
         Caller {
             peer: datagram.peer.ip().to_canonical(),
@@ -194,7 +195,7 @@ impl Port {
                 .filter(|ip| !ip.is_unspecified() && !ip.is_multicast()),
             local_port: local.port(),
             channel: Channel::Udp,
-            agent: None,
+            agent: is_our_datagram(bytes).then(|| TEST_AGENT.into()),
         }
     }
 
@@ -216,7 +217,7 @@ impl Port {
 
     async fn answer(&self, datagram: Datagram, bytes: Bytes) {
         let endpoint = &self.endpoint;
-        let caller = self.caller(&datagram);
+        let caller = self.caller(&datagram, &bytes);
         let reached = caller.local;
         match self.reply(&caller, &datagram, &bytes).await {
             Err(why) => endpoint
