@@ -95,8 +95,9 @@ async fn a_meter_on_another_port_than_a_product_asks_fails() {
         (Consumer::Marstek, Some((udp, "1010/2220/2222/2223"))),
         (Consumer::Evcc, None),
     ] {
+        let mut deaf = |_: &Step| {};
         let report = tokio::select! {
-            report = run(consumer, &here, &mut |_| {}) => report,
+            report = run(consumer, &here, &mut deaf) => report,
             () = tell(&meter) => unreachable!("it never ends"),
         };
         assert_eq!(report.passed(), wanted.is_none(), "{}", consumer.word());
@@ -244,7 +245,7 @@ async fn three_meters_of_one_phase_have_registers_of_their_own() {
     meter.power([None, Some(-30.2), Some(0.0)]);
     let report = ask(Consumer::Modbus, &target(1, 1, real.port())).await;
     assert!(report.passed(), "{:#?}", red(&report));
-    let told = |step: &&virtual_shelly::probe::Step| step.why == [Fault::NoValue];
+    let told = |step: &&Step| step.why == [Fault::NoValue];
     assert_eq!(report.steps.iter().filter(told).count(), 1);
     meter.stop().await;
 }
