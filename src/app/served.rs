@@ -15,6 +15,7 @@ use serde_json::Value;
 use dashboard::owner::NotServed;
 use device::auth;
 use outgoing::http_client;
+use vocab::ours::SET_UP_AGENT;
 
 /// Longer than this nobody waits for the own socket.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -49,7 +50,7 @@ pub async fn total(at: SocketAddr, key: Option<&Key>) -> Result<f64, NotServed> 
     let get = |proof: Option<String>| {
         let mut request = client
             .get(format!("http://{at}{PATH}"))
-            .header(USER_AGENT, dashboard::OWN_AGENT);
+            .header(USER_AGENT, SET_UP_AGENT);
         if let Some(proof) = proof {
             request = request.header(AUTHORIZATION, proof);
         }

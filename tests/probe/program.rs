@@ -42,7 +42,10 @@ async fn options_that_break_a_reader_end_with_1() {
     assert_eq!((code, &told["passed"]), (Some(1), &json!(false)));
     assert_eq!(kinds(&told), ["kilowatt_hours", "stub"], "{told:#}");
     let (code, told) = ask(&["test-as", "marstek", "--json", "--target", &udp]).await;
-    assert_eq!((code, kinds(&told)), (Some(1), vec!["short", "short"]));
+    assert_eq!(
+        (code, kinds(&told)),
+        (Some(1), vec!["only_port", "short", "short"])
+    );
     let (code, told) = ask(&["test-as", "noah", "--target", "no host"]).await;
     assert!(
         code == Some(2) && told.to_string().contains("host[:port]"),
@@ -177,6 +180,12 @@ async fn the_page_has_it_done_in_its_language() {
     ];
     let foreign = common::post_as(page, "/test-as", &headers, r#"{"as":"evcc"}"#).await;
     assert_eq!(foreign.status, 403);
+    // All of it is nobody's reading.
+    let who = post(r#"{"as":"marstek"}"#, "en").await.json();
+    let told = |step: &Value| step["call"].as_str().unwrap().starts_with("UDP");
+    assert!(who["steps"].as_array().unwrap().iter().any(told), "{who:#}");
+    let readers = common::get(page, "/readers").await.body;
+    assert!(!readers.contains("r-127.0.0.1-"), "{readers}");
     let health = common::get(page, "/health").await.body;
     assert!(health.contains("id=\"test-as\"") && health.contains("Solakon ONE"));
 }

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use vocab::Channel;
+use vocab::{Channel, ours::is_our_agent};
 
 /// Who asks, as far as a transport can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,13 @@ impl Caller {
     #[must_use]
     pub fn reader(&self) -> Reader {
         (self.peer.to_canonical(), self.channel)
+    }
+
+    /// Whether it is this program that tries the meter out. It is answered as whom it plays, and is
+    /// nobody's reading.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.agent.as_deref().is_some_and(is_our_agent)
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::{IpAddr, Ipv4Addr},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -87,7 +88,7 @@ pub struct ControlledAnswer {
     pub watts: f64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Battery {
     /// A datagram's sender may be forged, so such an address takes a share once it counts.
     asking: RepeatedCalls,
@@ -99,7 +100,7 @@ struct Battery {
 }
 
 /// An answer whose other parts are still to come.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Round {
     at: Duration,
     factor: f64,
@@ -255,6 +256,33 @@ impl Calm {
             Decision::Silence if datagram => Turn::Silence,
             Decision::Silence => Turn::Answer(0.0),
         }
+    }
+
+    /// What would become of a question of a battery that asks for the first time; nothing is kept of
+    /// it. Our own test asks so: it does not act on what it is told.
+    #[must_use]
+    pub fn tried(&self, now: Duration, ask: &Ask) -> Turn {
+        let book = self.book();
+        let apart = Book {
+            control: book.control.clone(),
+            reading: book.reading,
+            batteries: book.batteries.clone(),
+            ..Book::default()
+        };
+        drop(book);
+        let apart = Self(Mutex::new(apart));
+        // Nobody has this address: a battery beside us may have that of the test.
+        let reader = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), ask.reader.1);
+        let ticket = apart.ticket(now, reader);
+        apart.ask(
+            now,
+            &Ask {
+                reader,
+                ticket,
+                before: None,
+                ..*ask
+            },
+        )
     }
 
     /// What is known of a battery that asked within the last minutes.

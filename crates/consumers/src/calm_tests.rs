@@ -168,3 +168,24 @@ fn what_it_was_told_before_it_was_known_is_on_its_way() {
         );
     }
 }
+
+#[test]
+fn what_is_only_tried_is_answered_as_the_first_time_and_books_nothing() {
+    let calm = calm(400.0);
+    let battery = reader(1, Channel::Udp);
+    for n in 0..3 {
+        let ask = Ask {
+            reader: battery,
+            ticket: 0,
+            share: None,
+            part: ("EM.GetStatus", None),
+            since: ms(n),
+            first: true,
+            before: None,
+        };
+        assert_eq!(calm.tried(ms(n), &ask), Turn::Answer(1.0));
+    }
+    assert!(calm.told(ms(10)).is_empty());
+    assert_eq!(calm.state(ms(10), &battery), None);
+    assert_eq!(asks(&calm, ms(20), battery, 0), Turn::Answer(1.0));
+}

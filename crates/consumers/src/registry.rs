@@ -24,6 +24,8 @@ use vocab::{Absent, Now};
 
 /// Consumers are forgotten after this time without a word.
 const FORGET: Duration = Duration::from_secs(24 * 3600);
+/// Ways that a test of ours is remembered by; it has fewer.
+const OWN: usize = 16;
 /// Newest requests of a channel that are listed, as the original.
 const RECENT: usize = 20;
 
@@ -62,6 +64,11 @@ pub(super) struct Inner {
     pub home: Vec<IpAddr>,
     pub seen: Seen,
     pub consumers: HashMap<Reader, Consumer>,
+    /// What our own test has asked so far, apart from who reads: it is answered by what it looks
+    /// like, as a reader is, and nobody else is told of it.
+    own: HashMap<Reader, Consumer>,
+    /// Tests that play a Modbus master now.
+    masters: u32,
     pub tallies: [Tally; Channel::ALL.len()],
     pub ports: BTreeMap<u16, Port>,
 }
@@ -69,6 +76,17 @@ pub(super) struct Inner {
 /// All consumers of a meter.
 #[derive(Debug)]
 pub struct Consumers(Mutex<Inner>, OnceLock<Arc<dyn Tap>>);
+
+/// See [`Consumers::play_master`].
+#[derive(Debug)]
+pub struct PlayedMaster<'a>(&'a Consumers);
+
+impl Drop for PlayedMaster<'_> {
+    fn drop(&mut self) {
+        let inner = &mut *self.0.inner();
+        inner.masters = inner.masters.saturating_sub(1);
+    }
+}
 
 impl Consumers {
     /// Nobody yet; at most `max` are remembered (`recent_clients_max`).
@@ -114,11 +132,16 @@ impl Consumers {
         }
         let inner = &mut *self.inner();
         let viewer = inner.known(caller, src, None, about.profiles).looks;
-        let before = inner.consumers.get(&caller.reader());
+        let ours = caller.is_ours();
+        let all = if ours { &inner.own } else { &inner.consumers };
+        let before = all.get(&caller.reader());
         let signs = CallerSigns {
             viewer,
             ..signs(caller, src, before)
         };
+        if ours {
+            return inner.seen.peek(signs, scaling, &inner.home, now.mono);
+        }
         inner.seen.share(signs, scaling, &inner.home, now.mono)
     }
 
@@ -159,7 +182,7 @@ impl Consumers {
             return profile.acts == Acts::Battery;
         }
         let inner = &mut *self.inner();
-        let before = inner.consumers.get(&caller.reader());
+        let before = inner.like(caller).get(&caller.reader());
         if is_viewer(signs(caller, src, before), scaling, &inner.home) {
             return false;
         }
@@ -223,7 +246,7 @@ impl Consumers {
     #[must_use]
     pub fn told(&self, caller: &Caller) -> Option<(f64, Duration)> {
         let inner = self.inner();
-        inner.consumers.get(&caller.reader())?.value
+        inner.like(caller).get(&caller.reader())?.value
     }
 
     /// Notes a question for power that was left without an answer on purpose: its reader asks
@@ -244,9 +267,12 @@ impl Consumers {
         let before = consumer.signs;
         let method = consumer.note(asked, now);
         if consumer.signs != before {
-            let all = inner.consumers.iter_mut();
+            let all = inner.like_mut(asked.caller).iter_mut();
             all.filter(|((ip, _), _)| *ip == peer)
                 .for_each(|(_, c)| c.known = None);
+        }
+        if asked.caller.is_ours() {
+            return;
         }
         if new_src && asked.src.is_some_and(|src| src.starts_with("aios-")) {
             inner.seen.forget(peer);
@@ -271,7 +297,8 @@ impl Consumers {
 
     /// Tells a recording, if there is one.
     fn tell(&self, inner: &mut Inner, asked: &AnsweredCall<'_>, now: Now) {
-        let Some(tap) = self.1.get().filter(|tap| tap.listens()) else {
+        let ours = asked.caller.is_ours();
+        let Some(tap) = self.1.get().filter(|tap| tap.listens() && !ours) else {
             return;
         };
         let method = if asked.known { asked.method } else { "unknown" };
@@ -294,6 +321,9 @@ impl Consumers {
         consumer.answered = Some(now);
         consumer.value = value.map(|value| (value, now.mono)).or(consumer.value);
         consumer.whole |= value.is_some();
+        if caller.is_ours() {
+            return;
+        }
         inner.tallies[caller.channel as usize].notified += 1;
         let Some(tap) = self.1.get().filter(|tap| tap.listens()) else {
             return;
@@ -329,10 +359,23 @@ impl Consumers {
         consumer.gx_id
     }
 
+    /// Says for as long as what it gives lives that our own test plays a Modbus master: nothing in
+    /// its calls tells them from a master's on this machine.
+    pub fn play_master(&self) -> PlayedMaster<'_> {
+        self.inner().masters += 1;
+        PlayedMaster(self)
+    }
+
+    /// Whether our own test plays a Modbus master now.
+    #[must_use]
+    pub fn plays_master(&self) -> bool {
+        self.inner().masters > 0
+    }
+
     /// Notes that it is closed.
     pub fn disconnected(&self, caller: &Caller, now: Now) {
         let inner = &mut *self.inner();
-        if let Some(consumer) = inner.consumers.get_mut(&caller.reader()) {
+        if let Some(consumer) = inner.like_mut(caller).get_mut(&caller.reader()) {
             consumer.connections = consumer.connections.saturating_sub(1);
         }
         inner.list(caller, None, "disconnect", now);
@@ -342,6 +385,9 @@ impl Consumers {
     /// (`oversize`, `malformed`, `rate`, `stale` …). What is answered is noted besides with
     /// [`Self::note`].
     pub fn packet(&self, caller: &Caller, dropped: Option<&'static str>, now: Now) {
+        if caller.is_ours() {
+            return;
+        }
         let mut inner = self.inner();
         let port = inner.ports.entry(caller.local_port).or_default();
         port.packets += 1;
@@ -368,9 +414,49 @@ fn signs<'a>(
     }
 }
 
+/// What was seen of an address among these.
+fn evidence(all: &HashMap<Reader, Consumer>, ip: IpAddr) -> Evidence<'_> {
+    let mut seen = Evidence::default();
+    for ((_, channel), c) in all.iter().filter(|((of, _), _)| *of == ip) {
+        seen.channels.push(*channel);
+        seen.agents.extend(c.agent.as_deref());
+        seen.srcs.extend(c.src.as_deref());
+        if *channel == Channel::Udp {
+            seen.udp_from = Some(c.peer_port);
+        }
+        if *channel != Channel::Modbus {
+            let methods = c.methods.iter().map(|m| &*m.shown.method);
+            seen.calls.extend(methods.map(|method| (*channel, method)));
+        }
+        seen.esp |= c.esp;
+        seen.gx_id |= c.gx_id;
+    }
+    seen
+}
+
 impl Inner {
+    /// Those of whom `caller` is one: who reads, or our own test.
+    fn like(&self, caller: &Caller) -> &HashMap<Reader, Consumer> {
+        if caller.is_ours() {
+            &self.own
+        } else {
+            &self.consumers
+        }
+    }
+
+    fn like_mut(&mut self, caller: &Caller) -> &mut HashMap<Reader, Consumer> {
+        if caller.is_ours() {
+            &mut self.own
+        } else {
+            &mut self.consumers
+        }
+    }
+
     /// Lists what came of a caller among the newest of its channel.
     fn list(&mut self, caller: &Caller, method: Option<Arc<str>>, word: &'static str, now: Now) {
+        if caller.is_ours() {
+            return;
+        }
         let recent = &mut self.tallies[caller.channel as usize].recent;
         if recent.len() == RECENT {
             recent.pop_front();
@@ -395,7 +481,7 @@ impl Inner {
         let mut brands: HashMap<IpAddr, Option<Brand>> = HashMap::new();
         all.into_iter()
             .map(|(reader, c)| {
-                let guess = || brand::guess(&self.evidence(reader.0));
+                let guess = || brand::guess(&evidence(&self.consumers, reader.0));
                 let brand = brands.entry(reader.0).or_insert_with(guess);
                 (*reader, c, *brand)
             })
@@ -411,11 +497,11 @@ impl Inner {
         profiles: Option<&Arc<ReaderProfiles>>,
     ) -> Known {
         let key = caller.reader();
-        let kept = self.consumers.get(&key).and_then(|c| c.known.as_ref());
+        let kept = self.like(caller).get(&key).and_then(|c| c.known.as_ref());
         if let Some(known) = kept.and_then(|kept| kept.under(profiles?)) {
             return known;
         }
-        let mut seen = self.evidence(key.0);
+        let mut seen = evidence(self.like(caller), key.0);
         seen.channels.push(caller.channel);
         // A battery that asks by datagram does not ask otherwise: whoever does so from its address
         // is somebody else.
@@ -436,7 +522,7 @@ impl Inner {
         let known = known(key.0, key.1, brand, profiles.map_or(&none, |of| &**of));
         // Another call may be more telling: only what is noted already is kept.
         if let (Some(profiles), Some(method)) = (profiles, method)
-            && let Some(consumer) = self.consumers.get_mut(&key)
+            && let Some(consumer) = self.like_mut(caller).get_mut(&key)
             && consumer
                 .methods
                 .iter()
@@ -445,25 +531,6 @@ impl Inner {
             consumer.known = Some(Kept::new(profiles, known));
         }
         known
-    }
-
-    pub(super) fn evidence(&self, ip: IpAddr) -> Evidence<'_> {
-        let mut seen = Evidence::default();
-        for ((_, channel), c) in self.consumers.iter().filter(|((of, _), _)| *of == ip) {
-            seen.channels.push(*channel);
-            seen.agents.extend(c.agent.as_deref());
-            seen.srcs.extend(c.src.as_deref());
-            if *channel == Channel::Udp {
-                seen.udp_from = Some(c.peer_port);
-            }
-            if *channel != Channel::Modbus {
-                let methods = c.methods.iter().map(|m| &*m.shown.method);
-                seen.calls.extend(methods.map(|method| (*channel, method)));
-            }
-            seen.esp |= c.esp;
-            seen.gx_id |= c.gx_id;
-        }
-        seen
     }
 
     /// What a reader is taken for.
@@ -477,6 +544,15 @@ impl Inner {
 
     fn entry(&mut self, caller: &Caller, now: Now) -> &mut Consumer {
         let key = caller.reader();
+        if caller.is_ours() {
+            // A test as another reader begins anew.
+            let other = |c: &Consumer| c.agent != caller.agent;
+            if self.own.len() >= OWN || self.own.values().any(other) {
+                self.own.clear();
+            }
+            let own = self.own.entry(key);
+            return own.or_insert_with(|| Consumer::new(caller, now));
+        }
         if self.consumers.len() >= self.max && !self.consumers.contains_key(&key) {
             self.forget(now);
             self.evict();

@@ -410,3 +410,77 @@ fn who_asks_faster_than_any_battery_is_none() {
     }
     assert!(controlled(&phases, 4_000));
 }
+
+#[test]
+fn our_own_test_is_answered_as_whom_it_plays_and_is_no_reader() {
+    let consumers = Consumers::new(100);
+    let ours = |ip, channel, who| Caller {
+        agent: Some(format!("{} {who}", vocab::ours::TEST_AGENT).into()),
+        ..caller(ip, channel)
+    };
+    let auto = ControlSettings {
+        mode: ControlMode::Auto,
+        ..ControlSettings::default()
+    };
+    let controlled = |caller: &Caller, src, ms| {
+        consumers.is_controlled(caller, src, "EM.GetStatus", &auto, &off(), at(ms))
+    };
+    // A GX first: it is not taken for the battery that is played next, from the same address.
+    let gx = ours("192.0.2.9", Channel::Websocket, "victron");
+    consumers.connected(&gx, at(0));
+    let call = AnsweredCall {
+        src: Some("aios-test-as"),
+        known: false,
+        ..asked(&gx, "Switch.GetConfig", None)
+    };
+    consumers.note(&call, at(10));
+    consumers.notified(&gx, Some(5.0), at(20));
+    assert!(!controlled(&gx, Some("aios-test-as"), 30));
+    consumers.disconnected(&gx, at(40));
+    let battery = |channel| ours("192.0.2.9", channel, "hoymiles");
+    for method in ["Shelly.GetStatus", "Sys.GetStatus", "WiFi.GetStatus"] {
+        consumers.note(&asked(&battery(Channel::Http), method, None), at(50));
+    }
+    let socket = battery(Channel::Websocket);
+    for method in ["EM.GetStatus", "EMData.GetStatus"] {
+        consumers.note(&asked(&socket, method, Some(1.0)), at(60));
+    }
+    assert!(
+        controlled(&socket, None, 2000),
+        "as the battery that it plays"
+    );
+    let datagram = ours("192.0.2.9", Channel::Udp, "marstek");
+    consumers.packet(&datagram, None, at(2100));
+    consumers.passed_over(&asked(&datagram, "EM.GetStatus", None), at(2100));
+
+    // It sees the part that one more battery would see, and takes nothing of the others'.
+    let (shared, one) = (scaling(&[]), caller("192.0.2.7", Channel::Http));
+    assert_eq!(consumers.share(&one, None, &shared, at(2200)), 1.0);
+    assert_eq!(consumers.share(&socket, None, &shared, at(2300)), 0.5);
+    assert_eq!(consumers.share(&one, None, &shared, at(2400)), 1.0);
+
+    let seen = consumers.overview(&off(), at(3000));
+    assert!(seen.consumers.is_empty(), "{:#?}", seen.consumers);
+    assert_eq!(seen.metrics, overview::MetricsView::default());
+    assert_eq!(seen.clients, overview::ClientsView::default());
+    assert!(seen.udp_ports.is_empty());
+    // Who reads from there is known by its own calls only.
+    let evcc = caller("192.0.2.9", Channel::Http);
+    consumers.note(&asked(&evcc, "EM.GetStatus", Some(1.0)), at(3000));
+    let seen = consumers.overview(&off(), at(3000));
+    let [reader] = &seen.consumers[..] else {
+        panic!("{:#?}", seen.consumers);
+    };
+    assert_eq!((reader.calls, reader.brand, reader.unknown), (1, None, 0));
+}
+
+#[test]
+fn a_master_is_ours_while_our_own_test_plays_one() {
+    let consumers = Consumers::new(100);
+    let one = consumers.play_master();
+    let two = consumers.play_master();
+    drop(one);
+    assert!(consumers.plays_master());
+    drop(two);
+    assert!(!consumers.plays_master());
+}

@@ -128,14 +128,6 @@ fn port_text(
     (parts.join("; "), typed)
 }
 
-/// Who called, but for our own looks at what is served, of the set-up and of a test.
-fn callers(endpoint: &Endpoint) -> Vec<ConsumerView> {
-    let mut all = endpoint.overview().consumers;
-    let own = |agent: &str| agent.starts_with("virtual-shelly-");
-    all.retain(|c| !c.agent.as_deref().is_some_and(own));
-    all
-}
-
 /// Whether a reader is this product, as far as that can be told.
 fn is(c: &ConsumerView, profile: &Profile) -> bool {
     let brand = c.brand.map_or(&[][..], Brand::profiles);
@@ -201,7 +193,7 @@ pub(super) fn reads(context: &Context, endpoint: &Endpoint, l: &'static Locale) 
     let open = ports(context, endpoint);
     let ground = endpoint.ground();
     let id = ground.device.identity.id.to_string();
-    let seen = callers(endpoint);
+    let seen = endpoint.overview().consumers;
     let chosen = std::sync::Arc::clone(&ground.control.profiles);
     let options = endpoint.meter.is_empty().then(|| context.owner.options());
     let tile = |profile: &'static Profile| {
@@ -234,7 +226,7 @@ pub(super) fn reads(context: &Context, endpoint: &Endpoint, l: &'static Locale) 
 
 /// `connect.json`: the light of each product.
 pub(super) async fn lights(State(context): State<Context>, asking: Asking) -> Response {
-    let seen = callers(context.meter(asking.m));
+    let seen = context.meter(asking.m).overview().consumers;
     let all: BTreeMap<&str, Light> = profiles::all()
         .iter()
         .map(|profile| (profile.key, light(asking.l, &seen, profile)))
@@ -445,6 +437,19 @@ mod tests {
             options.chosen.insert(key.clone(), value.clone());
         }
         options
+    }
+
+    #[test]
+    fn the_port_to_type_is_the_one_that_is_open() {
+        let l = &Locale::all()[0];
+        let open = [(Channel::Http, 8080), (Channel::Modbus, 1502)];
+        let open = open.map(|(channel, port)| (channel, vec![port])).into();
+        let text = |key| port_text(l, profiles::find(key).unwrap(), &open).0;
+        for key in [profiles::ANYTHING, "iobroker"] {
+            assert!(text(key).ends_with("1502 (Modbus TCP)"), "{}", text(key));
+        }
+        // A GX asks no other.
+        assert!(text("victron").contains("502 (Modbus TCP), not open here"));
     }
 
     #[test]

@@ -93,7 +93,6 @@ use axum::{
 pub use context::{Context, Parts};
 pub use door::Door;
 pub use owner::Owner;
-pub use reader::OWN_AGENT;
 
 /// Largest request body: an options file is small.
 const MAX_BODY: usize = 64 * 1024;

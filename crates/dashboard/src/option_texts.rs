@@ -56,6 +56,17 @@ fn read(text: &str) -> HashMap<&str, Texts> {
     out
 }
 
+/// A value of an option as people are told it: a phase by its name on the cable; else, but for yes
+/// and no, as files hold it.
+pub(super) fn value<'a>(l: &'a Locale, key: &str, value: &'a str) -> &'a str {
+    match (key, value) {
+        (_, "true") => l.t("yes"),
+        (_, "false") => l.t("no"),
+        ("total_phase", phase) => l.find(&format!("phase_{phase}")).unwrap_or(phase),
+        (_, other) => other,
+    }
+}
+
 fn of(l: &Locale, key: &str) -> Option<&'static Texts> {
     ALL.get(l.code)?.get(key)
 }

@@ -17,8 +17,6 @@ use consumers::{
 use diary::Known;
 use transport::Endpoint;
 
-/// The `User-Agent` by which our own questions to the device are told from a reader's.
-pub const OWN_AGENT: &str = concat!("virtual-shelly-set-up/", env!("CARGO_PKG_VERSION"));
 /// Below this, s, calls came in a burst.
 const BURST: f64 = 0.05;
 
@@ -183,10 +181,7 @@ pub(super) fn list(
 ) -> (Vec<Reader>, Overview) {
     let (now, times) = (context.now(), context.times(l));
     let watched = context.watched.borrow().clone();
-    let mut seen = endpoint.overview();
-    // The set-up's own look at what is served is nobody's reading.
-    seen.consumers
-        .retain(|c| c.agent.as_deref() != Some(OWN_AGENT));
+    let seen = endpoint.overview();
     let served = endpoint.view().snapshot.totals.is_some();
     let one = |c: &ConsumerView| {
         let ip = c.ip.to_string();

@@ -106,15 +106,6 @@ fn layer_words(l: &Locale, layer: Layer) -> Option<&str> {
     Some(l.t(key))
 }
 
-/// A value in words, where it has any.
-fn words<'a>(l: &'a Locale, value: &'a str) -> &'a str {
-    match value {
-        "true" => l.t("yes"),
-        "false" => l.t("no"),
-        other => other,
-    }
-}
-
 fn field<'a>(l: &'a Locale, def: &'static Definition, options: &Options) -> Field<'a> {
     let layer = options.layer(def.key);
     let read_only = layer.read_only();
@@ -122,8 +113,8 @@ fn field<'a>(l: &'a Locale, def: &'static Definition, options: &Options) -> Fiel
     // Nothing here can be changed in it, so nothing is lost.
     let effective = value.map(|value| text(&masked(value))).unwrap_or_default();
     let default = match def.default_text(options.app) {
-        _ if layer == Layer::Device => words(l, &effective).to_owned(),
-        Some(text) => words(l, text).to_owned(),
+        _ if layer == Layer::Device => option_texts::value(l, def.key, &effective).to_owned(),
+        Some(text) => option_texts::value(l, def.key, text).to_owned(),
         None if !def.automatic.is_empty() => {
             l.with("automatic", &[("how", option_texts::automatic(l, def))])
         }
@@ -140,7 +131,10 @@ fn field<'a>(l: &'a Locale, def: &'static Definition, options: &Options) -> Fiel
             "choice",
             vec![choice("true", l.t("yes")), choice("false", l.t("no"))],
         ),
-        Kind::Choice(words) => ("choice", words.iter().map(|w| choice(w, w)).collect()),
+        Kind::Choice(words) => {
+            let shown = |w: &&str| choice(w, option_texts::value(l, def.key, w));
+            ("choice", words.iter().map(shown).collect())
+        }
         Kind::Int { .. } | Kind::Float { .. } | Kind::Port => ("number", Vec::new()),
         Kind::Password => ("password", Vec::new()),
         Kind::Meters => ("meters", Vec::new()),
@@ -397,6 +391,22 @@ mod tests {
             assert_eq!(&*field.value, "", "{key}");
             assert_eq!(&*field.default, shown, "{key}");
             assert_eq!(field.layer, Some(l.t("layer_device")), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_phase_is_called_as_on_the_cable() {
+        for l in Locale::all() {
+            let def = definitions::find("total_phase").unwrap();
+            let field = field(l, def, &Options::default());
+            assert_eq!(&*field.default, "L1", "{}", l.code);
+            let shown = field.choices.iter().map(|c| (&*c.value, &*c.label));
+            let shown: Vec<_> = shown.collect();
+            let third = l.t("phase_split");
+            assert_eq!(
+                shown,
+                [("a", "L1"), ("b", "L2"), ("c", "L3"), ("split", third)]
+            );
         }
     }
 

@@ -115,7 +115,10 @@ pub(super) async fn run(
     };
     let m = asking.existing()?;
     let target = context.owner.target(m, consumer);
+    let readers = &context.meter(m).consumers;
+    let played = (consumer == Consumer::Modbus).then(|| readers.play_master());
     let report = probe::run(consumer, &target, &mut |_| {}).await;
+    drop(played);
     let ended = ended(consumer, &report, context.now().unix);
     context.owner.tested(m, ended);
     Ok(as_json(&Told::of(asking.l, consumer, &report)))

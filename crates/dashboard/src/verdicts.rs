@@ -126,6 +126,7 @@ pub(super) fn sets(
         });
     }
     for (key, set) in &profile.set {
+        let text = |value: &Value| option_texts::value(l, key, &text(value)).to_owned();
         let value = text(&set.value);
         let unit = config::definitions::find(key).map_or("", |def| def.unit);
         let wanted = format!("{value}\u{202f}{unit}");
@@ -133,7 +134,7 @@ pub(super) fn sets(
         let is = options
             .and_then(|options| {
                 let layer = options.layers.get(key.as_str()).unwrap_or(&Layer::Default);
-                let is = options.values.get(key.as_str()).map(text)?;
+                let is = options.values.get(key.as_str()).map(&text)?;
                 let key = if *layer > Layer::Profile {
                     "set_otherwise"
                 } else {
@@ -243,6 +244,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_phase_that_a_profile_sets_is_called_as_on_the_cable() {
+        let l = &Locale::all()[0];
+        let venus = profiles::find("marstek-venus").unwrap();
+        let mut options = Options::default();
+        let is = |options: &Options| {
+            let lines = sets(l, venus, Absent::Silence, Some(options));
+            lines.into_iter().next_back().unwrap().is
+        };
+        assert_eq!(is(&options), "L1");
+        options.values.insert("total_phase".into(), "b".into());
+        options.layers.insert("total_phase".into(), Layer::File);
+        let is = is(&options);
+        assert!(is.contains("L1") && is.contains("L2"), "{is}");
     }
 
     #[test]

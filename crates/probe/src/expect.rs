@@ -1,10 +1,13 @@
 //! What a reader expects of a call.
 
+use std::sync::Arc;
+
 vocab::reasons! {
     /// What a reader expects of a call.
     pub enum Expect {
         Announced { kind: &'static str } = "expect_announced",
             "a service {kind} with 12 hexadecimal digits of the MAC at the end of its name, and the host's address with it";
+        Port { ports: Arc<str> } = "expect_port", "the meter on port {ports}";
         Connected = "expect_connected", "a connection on /rpc";
         DeviceInfo = "expect_device_info", "who the meter is: id, MAC, model, firmware, no password";
         Config = "expect_config", "the configuration of every component";

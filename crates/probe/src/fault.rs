@@ -63,6 +63,8 @@ vocab::reasons! {
         OtherAddress { came: Arc<str>, wanted: Arc<str> } = "fault_other_address",
             "the address announced is {came}, but the meter is asked at {wanted}";
         Port { port: u16 } = "fault_port", "the port is {port}: this reader asks at port 80, whatever is announced";
+        OnlyPort { port: Arc<str>, wanted: Arc<str>, option: &'static str } = "fault_only_port",
+            "this reader asks port {wanted} only, and the meter is on {port}: move it there (option {option})";
         NoUpdate { seconds: u64 } = "fault_no_update",
             "no NotifyStatus within {seconds} s: this reader does not ask again, it waits for them";
         OtherPort { port: u16 } = "fault_other_port", "the answer comes from port {port}: it has to come from the port that was asked";

@@ -43,6 +43,7 @@ use device::{
     Manner,
     modbus::{self, Exception, PowerRead},
 };
+use vocab::ours::TEST_AGENT;
 
 /// A master that asks nothing for this long is closed.
 const IDLE: Duration = Duration::from_secs(300);
@@ -131,7 +132,10 @@ fn accept(
     // its connections.
     let over = ground.boot.over.child_token();
     let place = connections.enter(peer_ip, ground.channels.max_connections, &over);
-    let caller = connected_caller(Channel::Modbus, peer, local);
+    let mut caller = connected_caller(Channel::Modbus, peer, local);
+    if caller.local == Some(caller.peer) && endpoint.consumers.plays_master() {
+        caller.agent = Some(TEST_AGENT.into());
+    }
     let guarded = Guarded {
         closed: Box::pin(place.close.clone().cancelled_owned()),
         idle: Box::pin(sleep(IDLE)),

@@ -32,6 +32,7 @@ use device::{
     Manner,
     frame::{self, Frame, Message},
 };
+use vocab::ours::{TEST_AGENT, is_our_datagram};
 
 /// Answers a second out of one socket to all addresses but the host's own.
 const SOCKET_RATE: u32 = 2000;
@@ -177,11 +178,12 @@ impl Port {
         under_way < IN_FLIGHT + self.held.load(Ordering::Relaxed).min(HELD)
     }
 
-    fn caller(&self, datagram: &Datagram) -> Caller {
+    fn caller(&self, datagram: &Datagram, bytes: &[u8]) -> Caller {
         let local = self.out.local();
         let reached = datagram.local.or(Some(local.ip()));
         Caller {
             local: reached.filter(|ip| !ip.is_unspecified() && !ip.is_multicast()),
+            agent: is_our_datagram(bytes).then(|| TEST_AGENT.into()),
             ..connected_caller(Channel::Udp, datagram.peer, local)
         }
     }
@@ -204,7 +206,7 @@ impl Port {
 
     async fn answer(&self, datagram: Datagram, bytes: Bytes) {
         let endpoint = &self.endpoint;
-        let caller = self.caller(&datagram);
+        let caller = self.caller(&datagram, &bytes);
         let reply = self.reply(&caller, &datagram, &bytes).await;
         let dropped = reply.as_ref().err().copied();
         endpoint

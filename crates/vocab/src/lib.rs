@@ -11,6 +11,7 @@ mod id;
 mod layer;
 mod mask;
 pub mod one_line;
+pub mod ours;
 pub mod parse;
 mod pause;
 mod phase;

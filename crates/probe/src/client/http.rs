@@ -12,8 +12,6 @@ use outgoing::http_client::{body, client, why};
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Largest answer that is read.
 const MOST: usize = 512 * 1024;
-/// Who asks; nobody is to take it for a battery.
-const AGENT: &str = concat!("virtual-shelly-test-as/", env!("CARGO_PKG_VERSION"));
 
 /// A client.
 ///
@@ -23,12 +21,13 @@ pub fn open() -> Result<Client, Fault> {
     client(PATIENCE).map_err(|error| Fault::Unreached { error })
 }
 
-/// Status and text of an answer to GET, or to POST of `posted`.
+/// Status and text of an answer to GET, or to POST of `posted`; `agent` says that nobody reads.
 ///
 /// # Errors
 /// Why there is none.
 pub async fn ask(
     client: &Client,
+    agent: &str,
     url: &str,
     posted: Option<String>,
 ) -> Result<(u16, String), Fault> {
@@ -40,7 +39,7 @@ pub async fn ask(
             .body(text),
     };
     let request = request
-        .header(header::USER_AGENT, AGENT)
+        .header(header::USER_AGENT, agent)
         .header(header::CONNECTION, "close");
     let answer = request.send().await.map_err(|error| {
         if error.is_timeout() {

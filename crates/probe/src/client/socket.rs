@@ -10,7 +10,12 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
-    tungstenite::{self, Message, protocol::WebSocketConfig},
+    tungstenite::{
+        self, Message,
+        client::IntoClientRequest as _,
+        http::{HeaderValue, header},
+        protocol::WebSocketConfig,
+    },
 };
 
 use super::{connect, silent, unreached};
@@ -54,17 +59,26 @@ fn failed(error: tungstenite::Error) -> Fault {
 }
 
 impl Socket {
-    /// Opens `/rpc`, for calls from `src`.
+    /// Opens `/rpc`, for calls from `src`; `agent` says that nobody reads.
     ///
     /// # Errors
     /// Why it cannot be.
-    pub async fn open(target: &Target, port: u16, src: &'static str) -> Result<Self, Fault> {
+    pub async fn open(
+        target: &Target,
+        port: u16,
+        src: &'static str,
+        agent: &str,
+    ) -> Result<Self, Fault> {
         let stream = connect(&target.host, port).await?;
         let limits = WebSocketConfig::default()
             .max_message_size(Some(MOST))
             .max_frame_size(Some(MOST));
         let url = format!("ws://{}/rpc", target.at(port));
-        let opening = client_async_with_config(url, stream, Some(limits));
+        let mut request = url.into_client_request().map_err(failed)?;
+        if let Ok(agent) = HeaderValue::from_str(agent) {
+            request.headers_mut().insert(header::USER_AGENT, agent);
+        }
+        let opening = client_async_with_config(request, stream, Some(limits));
         match timeout(PATIENCE, opening).await {
             Ok(Ok((stream, _))) => Ok(Self {
                 stream,

@@ -17,6 +17,7 @@ use crate::{
     },
     step::Verdict,
 };
+use vocab::ours::TEST_SRC;
 
 /// What a battery reads of the phases.
 const LOOK: Look<'static> = Look {
@@ -28,6 +29,8 @@ const LOOK: Look<'static> = Look {
 const SLOW: Duration = Duration::from_millis(500);
 /// What each of the device's firmwares has in `Shelly.GetStatus`.
 const STATUS: [&str; 8] = ["ble", "cloud", "eth", "modbus", "mqtt", "sys", "wifi", "ws"];
+/// The ports that such batteries ask; none can be set to another one.
+const PORTS: [u16; 4] = [1010, 2220, 2222, 2223];
 /// Ports at which a battery is set to a meter of one phase.
 const ONE_PHASE: [u16; 2] = [2222, 2223];
 
@@ -49,6 +52,7 @@ pub async fn marstek(play: &mut Play<'_>) {
         Service::On(ports) => ports,
         Service::Off(option) => return play.off(option, "UDP", Expect::Datagram),
     };
+    play.only_at(&PORTS, &target.udp, "UDP", "udp_ports");
     let mut steps = Vec::new();
     for port in ports {
         let method = if ONE_PHASE.contains(port) {
@@ -121,7 +125,9 @@ async fn datagram(
     method: &str,
     id: u64,
 ) -> Step {
-    let question = json!({"id": id, "method": method, "params": {"id": 0}}).to_string();
+    // The battery's own question has no `src`; by it a meter of ours knows that nobody reads.
+    let question = json!({"id": id, "src": TEST_SRC, "method": method, "params": {"id": 0}});
+    let question = question.to_string();
     let begin = Instant::now();
     let mut verdict = Verdict::default();
     let look = Look {
@@ -164,6 +170,7 @@ async fn datagram(
 
 /// Hoymiles MS-A2, `HiBattery`: pairs by HTTP, then asks by WebSocket.
 pub async fn hoymiles(play: &mut Play<'_>) {
+    play.only_at_80();
     play.announced(&[HTTP_KIND, SHELLY_KIND], Need::Must, PORT_80)
         .await;
     play.info("/rpc/Shelly.GetDeviceInfo", false).await;
@@ -200,6 +207,7 @@ pub async fn hoymiles(play: &mut Play<'_>) {
 
 /// Growatt NOAH, NEXA: everything in one answer.
 pub async fn noah(play: &mut Play<'_>) {
+    play.only_at_80();
     play.announced(&[HTTP_KIND, SHELLY_KIND], Need::Must, PORT_80)
         .await;
     let who = play.known();
@@ -221,6 +229,7 @@ pub async fn noah(play: &mut Play<'_>) {
 
 /// Solakon ONE.
 pub async fn solakon(play: &mut Play<'_>) {
+    play.only_at_80();
     // Some versions of it took a meter by these only; a real Pro 3EM has others.
     let wants = Wants {
         text: &[("gen", "3"), ("app", "shellypro3em")],

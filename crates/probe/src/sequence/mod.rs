@@ -23,7 +23,7 @@ pub async fn run(
     tell: &mut (dyn FnMut(&Step) + Send),
 ) -> Report {
     let begin = Instant::now();
-    let mut play = Play::new(target, tell);
+    let mut play = Play::new(consumer, target, tell);
     let asking = async {
         match consumer {
             Consumer::Victron => sockets::victron(&mut play).await,

@@ -1,13 +1,13 @@
 //! One test under way: its clients, what is known of the meter, and the steps so far.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    Expect, Fault, Lookup, Report, Step, Target,
+    Consumer, Expect, Fault, Lookup, Report, Service as Offered, Step, Target,
     client::{self, dns, http, socket::Socket},
     judge::{
         announcement::{Service, Wants, service},
@@ -16,6 +16,7 @@ use crate::{
     },
     step::Verdict,
 };
+use vocab::ours::TEST_AGENT;
 
 /// Both kinds that a device announces.
 pub const HTTP_KIND: &str = "_http._tcp.local.";
@@ -39,16 +40,23 @@ pub struct Play<'a> {
     pub who: Option<Who>,
     tell: &'a mut (dyn FnMut(&Step) + Send),
     client: Option<Client>,
+    /// The `User-Agent` of its calls.
+    agent: String,
 }
 
 impl<'a> Play<'a> {
-    pub fn new(target: &'a Target, tell: &'a mut (dyn FnMut(&Step) + Send)) -> Self {
+    pub fn new(
+        consumer: Consumer,
+        target: &'a Target,
+        tell: &'a mut (dyn FnMut(&Step) + Send),
+    ) -> Self {
         Self {
             target,
             report: Report::default(),
             who: None,
             tell,
             client: None,
+            agent: format!("{TEST_AGENT} {}", consumer.word()),
         }
     }
 
@@ -79,6 +87,35 @@ impl<'a> Play<'a> {
     pub fn off(&mut self, option: &'static str, call: &str, expected: Expect) {
         let verdict = Verdict::bad(Fault::Off { option });
         self.tell(Step::new(call, expected, "", Default::default(), verdict));
+    }
+
+    /// A red step where the meter is not at a port that this reader asks: it asks no other one.
+    pub fn only_at(&mut self, ports: &[u16], offered: &Offered, call: &str, option: &'static str) {
+        let Offered::On(here) = offered else { return };
+        if here.iter().any(|port| ports.contains(port)) {
+            return;
+        }
+        let list = |ports: &[u16]| -> Arc<str> {
+            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+            ports.join("/").into()
+        };
+        let (wanted, here) = (list(ports), list(here));
+        let call = format!("{call} {here}");
+        let expected = Expect::Port {
+            ports: Arc::clone(&wanted),
+        };
+        let verdict = Verdict::bad(Fault::OnlyPort {
+            port: here,
+            wanted,
+            option,
+        });
+        self.tell(Step::new(call, expected, "", Default::default(), verdict));
+    }
+
+    /// The same of who asks by HTTP at port 80 only.
+    pub fn only_at_80(&mut self) {
+        let target = self.target;
+        self.only_at(&[80], &target.http, "HTTP", "http_port");
     }
 
     /// The HTTP port, or a red step that says that there is none.
@@ -140,7 +177,13 @@ impl<'a> Play<'a> {
             Some(client) => client,
             None => self.client.insert(http::open()?),
         };
-        http::ask(client, url, posted.map(|body| body.to_string())).await
+        http::ask(
+            client,
+            &self.agent,
+            url,
+            posted.map(|body| body.to_string()),
+        )
+        .await
     }
 
     /// Learns who the meter is without a step, for those who look for it before they ask it.
@@ -169,9 +212,9 @@ impl<'a> Play<'a> {
         let interfaces = match &target.mdns {
             Lookup::On(interfaces) => interfaces,
             Lookup::Off(option) => {
-                return self.unannounced(kinds, &Fault::NotAnnounced { option }, wants);
+                return self.unannounced(kinds, &Fault::NotAnnounced { option });
             }
-            Lookup::Loopback => return self.unannounced(kinds, &Fault::OnLoopback, wants),
+            Lookup::Loopback => return self.unannounced(kinds, &Fault::OnLoopback),
         };
         self.introduce().await;
         let address = client::address(&target.host, 0).await.ok();
@@ -205,13 +248,10 @@ impl<'a> Play<'a> {
     }
 
     /// A step for each kind that is not looked for.
-    fn unannounced(&mut self, kinds: &[&'static str], why: &Fault, wants: Wants<'_>) {
-        let port = self.target.http.port().ok();
-        let port = port.filter(|port| wants.port_80 && *port != 80);
+    fn unannounced(&mut self, kinds: &[&'static str], why: &Fault) {
         for kind in kinds {
             let expected = Expect::Announced { kind };
-            let mut step = Step::skipped(format!("mDNS {kind}"), expected, why.clone());
-            step.why.extend(port.map(|port| Fault::Port { port }));
+            let step = Step::skipped(format!("mDNS {kind}"), expected, why.clone());
             self.tell(step);
         }
     }
@@ -237,7 +277,7 @@ impl<'a> Play<'a> {
         let port = self.http(Expect::Connected)?;
         let begin = Instant::now();
         let mut verdict = Verdict::default();
-        let raw = verdict.take(Socket::open(self.target, port, src).await);
+        let raw = verdict.take(Socket::open(self.target, port, src, &self.agent).await);
         let came = if raw.is_some() { "101" } else { "" };
         let call = format!("ws://{}/rpc", self.target.at(port));
         self.ended(call, Expect::Connected, came, begin, verdict);

@@ -45,6 +45,7 @@ pub async fn victron(play: &mut Play<'_>) {
         port_80: true,
         text: &[],
     };
+    play.only_at_80();
     play.announced(&[SHELLY_KIND], Need::May, wants).await;
     let Some(mut socket) = play.socket(AIOSHELLY).await else {
         return;

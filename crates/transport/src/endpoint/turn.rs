@@ -120,7 +120,9 @@ impl Endpoint {
         let (caller, src) = (call.caller, call.src);
         let reader = caller.reader();
         let since = self.clock.now().mono;
-        if call.terms.ground.control.smoothed && !self.warned.swap(true, Ordering::Relaxed) {
+        let ours = caller.is_ours();
+        if call.terms.ground.control.smoothed && !ours && !self.warned.swap(true, Ordering::Relaxed)
+        {
             tracing::warn!(
                 reader = %reader.0,
                 "a battery reads smoothed values: a mean is older than the last value, and a battery that hears late swings more; \
@@ -129,7 +131,11 @@ impl Endpoint {
         }
         let mut ask = Ask {
             reader,
-            ticket: self.calm.ticket(since, reader),
+            ticket: if ours {
+                0
+            } else {
+                self.calm.ticket(since, reader)
+            },
             share: self.share(call.terms.ground, caller, src),
             part: (method.name, call.phase),
             since,
@@ -148,7 +154,12 @@ impl Endpoint {
                 return Due::Free;
             }
             let now = self.clock.now().mono;
-            let until = match self.calm.ask(now, &ask) {
+            let turn = if ours {
+                self.calm.tried(now, &ask)
+            } else {
+                self.calm.ask(now, &ask)
+            };
+            let until = match turn {
                 Turn::Answer(factor) => {
                     let view = ground.view.times(factor);
                     return Due::View(ground, view);
