@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(
             contradiction("sensor.grid", &evidence, &counters).to_string(),
             "sensor.grid: \u{2212}3000 W counts as feeding in, but the counters say the opposite: sensor.import +1.0 kWh, sensor.export +0 Wh in \
-             20 min; check the sign (invert)"
+             20 min; check the sign (total_invert, or a_invert, b_invert, c_invert)"
         );
     }
 
