@@ -197,7 +197,7 @@ def test_what_was_taken_by_itself_is_withdrawn_while_it_runs(home, fake_ha, look
     for place in ("/", "/health", "/setup"):
         page = fetch(meter.dashboard_port, "GET", place).text
         assert "Not served for" in page and says in page, place
-    until(lambda: "No reading" in fetch(meter.dashboard_port, "GET", "/health").text, 40, "it is listed")
+    until(lambda: "rows diary" in fetch(meter.dashboard_port, "GET", "/health").text, 40, "it is listed")
     same = {"total_power": "sensor.m1_power"}
     turned = {**same, "total_invert": True}
     kept = fetch(meter.dashboard_port, "POST", "/preview", same, headers=PAGE).json()["sign"]
