@@ -8,6 +8,8 @@ use tokio::sync::{Mutex, watch};
 
 pub use dashboard::owner::SetupState as Setup;
 
+use super::sign::Contradicted;
+
 use config::{
     Inputs, Layer, PowerInput, Resolved, TotalPhase,
     definition::{Definition, Group},
@@ -200,6 +202,8 @@ pub struct Choice {
     /// What [`said`] gave last. Held while the first meter takes inputs over, so
     /// that the last to come are those of the newest of both.
     pub said: Arc<Mutex<Option<Map<String, Value>>>>,
+    /// Why a choice is not served (any more): a page that asks about its sign shows it.
+    pub against: Arc<std::sync::Mutex<Option<Contradicted>>>,
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use tracing::debug;
 
-use super::shared::Shared;
+use super::{shared::Shared, sign::Contradicted};
 use config::{Inputs, PowerInput, SourceSettings};
 use meter::{
     direction::{Counters, Evidence, SignVerdict, contradiction, look_back},
@@ -114,13 +114,13 @@ pub(super) fn words(power: &[PowerInput], evidence: &Evidence, counters: &Counte
 
 /// Takes a proposal out of what was found where the counters of the Energy settings contradict the
 /// sign: nobody has confirmed it, and it would order a battery the wrong way. `inputs` is what
-/// would be read of it. Gives the reason.
+/// would be read of it. Gives what they say.
 pub async fn refuse_contradicted(
     shared: &Shared,
     found: &mut Discovery,
     inputs: &Inputs,
     now: f64,
-) -> Option<Reason> {
+) -> Option<Contradicted> {
     let (_, question) = questions(inputs, &found.energy_import, &found.energy_export)
         .into_iter()
         .find(|(side, _)| *side == Side::House)?;
@@ -129,8 +129,8 @@ pub async fn refuse_contradicted(
         .await
         .pop()?;
     let evidence = verdict.contradiction()?;
-    let line = words(&question.power, evidence, &counters_of(&question));
+    let against = Contradicted::new(inputs, evidence, &counters_of(&question));
     found.grid = None;
-    found.notes.push(line.clone());
-    Some(line)
+    found.notes.push(against.why());
+    Some(against)
 }

@@ -363,6 +363,7 @@ fn start_setup(shared: &Shared, resolved: &Resolved, meters: &Meters) -> Choice 
     let choice = Choice {
         state: watch::Sender::new(begins),
         said: Arc::new(Mutex::new(choice::said(resolved))),
+        against: Arc::default(),
     };
     if wanted {
         let search = Search {

@@ -67,6 +67,25 @@ impl Known {
         }
         once
     }
+
+    /// Ports that are known to be Home Assistant's here. That of a URL whose host has no address
+    /// (yet) is left alone too, but Home Assistant may as well be elsewhere.
+    fn sure(&self) -> Vec<u16> {
+        let bare = |port| Some(seen(port, None));
+        let sure = |r: &Reservation| {
+            let only_named = self.url.as_ref() == Some(r) && self.url == bare(r.port);
+            !only_named || self.supervisor == Some(r.port)
+        };
+        let mut ports: Vec<u16> = self
+            .all()
+            .iter()
+            .filter(|r| sure(r))
+            .map(|r| r.port)
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
 }
 
 /// A port of Home Assistant, and an address that it was seen on.
@@ -161,6 +180,8 @@ pub struct Reserving {
     facts: watch::Receiver<HaFacts>,
     store: Store,
     guard: PortGuard,
+    /// The ports that the log named last.
+    said: Vec<u16>,
 }
 
 impl Reserving {
@@ -186,6 +207,7 @@ impl Reserving {
             facts: shared.facts.clone(),
             store,
             guard: shared.board.guard().clone(),
+            said: Vec::new(),
         };
         this.ask_supervisor().await;
         this.ask_names().await;
@@ -221,11 +243,13 @@ impl Reserving {
     /// Puts in force what is known, and keeps it for the next start.
     fn put(&mut self) {
         let all = self.known.all();
-        if *self.guard.all() != *all {
-            let ports: Vec<String> = all.iter().map(|r| r.port.to_string()).collect();
-            let ports = Some(ports.join(", ")).filter(|ports| !ports.is_empty());
-            let ports = ports.as_deref().unwrap_or("none");
-            info!("ports of Home Assistant on this host, left alone: {ports}");
+        let ports = self.known.sure();
+        if ports != self.said {
+            let list: Vec<String> = ports.iter().map(u16::to_string).collect();
+            let list = Some(list.join(", ")).filter(|list| !list.is_empty());
+            let list = list.as_deref().unwrap_or("none");
+            info!("ports of Home Assistant on this host, left alone: {list}");
+            self.said = ports;
         }
         kept::put(&self.store, KEY, &all);
         self.guard.set(all);
@@ -372,6 +396,25 @@ mod tests {
         ] {
             assert_eq!(of_link(&facts, supervised, &own()), want, "{facts:?}");
         }
+    }
+
+    #[test]
+    fn a_port_that_may_be_elsewhere_is_not_called_home_assistants() {
+        let at = |address: Option<&str>| seen(8123, address.map(ip));
+        let known = |url: Reservation, before: Option<Reservation>| Known {
+            before: before.into_iter().collect(),
+            url: Some(url),
+            ..Known::default()
+        };
+        let mut unknown = known(at(None), None);
+        assert_eq!((unknown.all(), unknown.sure()), (vec![at(None)], vec![]));
+        unknown.before = vec![at(None)];
+        assert_eq!(unknown.sure(), [0; 0], "an earlier run knew no more");
+        unknown.supervisor = Some(8123);
+        assert_eq!(unknown.sure(), [8123]);
+        let here = at(Some("127.0.0.1"));
+        let once = known(here.clone(), Some(at(Some("192.0.2.5"))));
+        assert_eq!((once.all().len(), once.sure()), (2, vec![8123]), "once");
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Running {
     pub span: Span,
     /// Its settings, entities of the set-up included.
     settings: Mutex<MeterSettings>,
+    /// Why what it read is not served any more, until it reads another power.
+    withheld: Mutex<Option<Reason>>,
     /// Who it is.
     pub identity: Identity,
     /// Its door.
@@ -150,6 +152,7 @@ impl Running {
             key: key.to_owned(),
             span: Span::current(),
             settings: Mutex::new(settings),
+            withheld: Mutex::default(),
             identity,
             endpoint,
             hub,
@@ -183,7 +186,25 @@ impl Running {
     /// Its task goes by these settings from now on; counters stay.
     pub async fn reconfigure(&self, settings: MeterSettings) {
         let settings = Box::new(settings);
+        let why = {
+            let mut withheld = held(&self.withheld);
+            if settings.inputs.any_power() {
+                *withheld = None;
+            }
+            withheld.clone()
+        };
         self.ask(|done| Command::Reconfigure(settings, done)).await;
+        if let Some(why) = why {
+            let _ = self.commands.send(Command::Block(why)).await;
+        }
+    }
+
+    /// Without a power it has no value for this reason; false: it was given one already.
+    pub fn withhold(&self, why: Reason) -> bool {
+        let mut withheld = held(&self.withheld);
+        let new = withheld.is_none();
+        withheld.get_or_insert(why);
+        new
     }
 
     /// What its task answers; `None` when that is gone.

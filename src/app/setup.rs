@@ -6,7 +6,7 @@
 //! obeys does not change its sensors by itself. Only what is gone from Home Assistant together with
 //! the settings that named it is chosen anew, as long as nobody confirmed it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -18,7 +18,9 @@ use super::{
     direction::refuse_contradicted,
     kept,
     shared::Shared,
+    sign::Contradicted,
     taker::Taker,
+    vitals::held,
 };
 use config::Inputs;
 use source::{
@@ -26,7 +28,7 @@ use source::{
     discover::{Candidate, Discovery, discover},
     prefs_watch,
 };
-use vocab::reason::{Input, Quantity, Reason, Span};
+use vocab::reason::{Quantity, Reason};
 
 /// Key of what counters contradicted while it was served.
 const REFUSED: &str = "setup_refused";
@@ -61,51 +63,7 @@ struct Refused {
     line: String,
     /// What `line` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    sign: Option<Contradiction>,
-}
-
-/// A sign that counters contradict, as it is kept.
-#[derive(Debug, Serialize, Deserialize)]
-struct Contradiction {
-    feeding: bool,
-    power: Arc<str>,
-    list: Arc<str>,
-    seconds: f64,
-}
-
-impl Refused {
-    fn new(options: Map<String, Value>, why: &Reason) -> Self {
-        let sign = match why {
-            Reason::Input(
-                Input::Feeding { power, list, time } | Input::Drawing { power, list, time },
-            ) => Some(Contradiction {
-                feeding: matches!(why, Reason::Input(Input::Feeding { .. })),
-                power: Arc::clone(power),
-                list: Arc::clone(list),
-                seconds: time.0,
-            }),
-            _ => None,
-        };
-        let line = why.to_string();
-        Self {
-            options,
-            line,
-            sign,
-        }
-    }
-
-    fn why(&self) -> Reason {
-        let Some(sign) = &self.sign else {
-            return Reason::foreign(&*self.line);
-        };
-        let (power, list) = (Arc::clone(&sign.power), Arc::clone(&sign.list));
-        let time = Span(sign.seconds);
-        Reason::Input(if sign.feeding {
-            Input::Feeding { power, list, time }
-        } else {
-            Input::Drawing { power, list, time }
-        })
-    }
+    against: Option<Contradicted>,
 }
 
 impl Search {
@@ -146,9 +104,11 @@ impl Search {
             tokio::select! {
                 () = running(&mut facts) => pause = Duration::from_secs(2),
                 () = changed(&self.shared, seen) => told = false,
-                (options, why) = contradicted(&self.choice.state, &taker) => {
-                    self.withdraw(&why, &taker).await;
-                    let new = Refused::new(options, &why);
+                () = by_options(&self.choice.state) => {}
+                (options, against) = contradicted(&self.choice.state, &taker) => {
+                    self.withdraw(&against, &taker).await;
+                    let line = against.why().to_string();
+                    let new = Refused { options, line, against: Some(against) };
                     kept::put(&self.shared.store, REFUSED, &new);
                     refused = Some(new);
                 }
@@ -171,32 +131,56 @@ impl Search {
         };
         if let Some(refused) = refused.filter(|refused| refused.options == options) {
             found.grid = None;
-            found.notes.push(refused.why());
-            self.shared.health.set_direction(vec![refused.why()]);
+            let why = match &refused.against {
+                Some(against) => {
+                    self.withhold(against, taker).await;
+                    against.why()
+                }
+                None => Reason::foreign(&*refused.line),
+            };
+            found.notes.push(why.clone());
+            self.shared.health.set_direction(vec![why]);
             return;
         }
         let over = self.choice.said.lock().await.clone().unwrap_or_default();
         let (laid_over, now) = (laid(&options, &over), self.shared.clock.now().unix);
-        let line = refuse_contradicted(&self.shared, found, &laid_over, now).await;
+        let against = refuse_contradicted(&self.shared, found, &laid_over, now).await;
         let health = &self.shared.health;
-        health.set_direction(line.iter().cloned().collect());
+        health.set_direction(against.iter().map(Contradicted::why).collect());
+        let Some(against) = against else { return };
         let current = self.choice.state.borrow().clone();
-        if let Setup::Chosen { options: of, .. } = current
-            && let Some(line) = line.filter(|_| options == of)
-        {
-            self.withdraw(&line, taker).await;
+        match current {
+            Setup::Chosen { options: of, .. } if options == of => {
+                self.withdraw(&against, taker).await;
+            }
+            Setup::Searching | Setup::Nothing => self.withhold(&against, taker).await,
+            Setup::Chosen { .. } | Setup::ByOptions => {}
         }
     }
 
-    async fn withdraw(&self, line: &Reason, taker: &Taker) {
+    /// What was chosen is served no longer.
+    async fn withdraw(&self, against: &Contradicted, taker: &Taker) {
         warn!(
-            "{line}; what was chosen by itself is not served any more: confirm it, or turn it, on the dashboard"
+            "{}; what was chosen by itself is not served any more: confirm it, or turn it, on the dashboard",
+            against.why()
         );
         self.shared.store.put_state(KEY, "");
+        self.withhold(against, taker).await;
+    }
+
+    /// The first meter has no value for this reason, and the question about the sign shows it.
+    async fn withhold(&self, against: &Contradicted, taker: &Taker) {
+        *held(&self.choice.against) = Some(against.clone());
         let said = self.choice.said.lock().await;
+        if *self.choice.state.borrow() == Setup::ByOptions {
+            return;
+        }
         self.choice.state.send_replace(Setup::Nothing);
-        let said = said.clone().unwrap_or_default();
-        taker.take(laid(&Map::new(), &said)).await;
+        // What is wrong with the options leaves the meter without value anyway, and says so.
+        if let Some(said) = &*said {
+            let left = laid(&Map::new(), said);
+            taker.withhold(left, against.why()).await;
+        }
     }
 
     /// The first meter reads what was chosen in an earlier run.
@@ -322,7 +306,10 @@ async fn changed(shared: &Shared, seen: Option<Option<String>>) {
 
 /// Ends when the running meter sees that the sign of what nobody has confirmed is wrong: where the
 /// recorder keeps nothing, only that tells. Gives what was chosen, and the reason.
-async fn contradicted(state: &watch::Sender<Setup>, taker: &Taker) -> (Map<String, Value>, Reason) {
+async fn contradicted(
+    state: &watch::Sender<Setup>,
+    taker: &Taker,
+) -> (Map<String, Value>, Contradicted) {
     loop {
         tokio::time::sleep(LOOK).await;
         let current = state.borrow().clone();
@@ -331,6 +318,18 @@ async fn contradicted(state: &watch::Sender<Setup>, taker: &Taker) -> (Map<Strin
         {
             return (options, line);
         }
+    }
+}
+
+/// Ends when options name entities: nothing of a choice is to be told any more.
+async fn by_options(state: &watch::Sender<Setup>) {
+    let mut state = state.subscribe();
+    if state
+        .wait_for(|now| *now == Setup::ByOptions)
+        .await
+        .is_err()
+    {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -382,6 +381,7 @@ pub async fn running(facts: &mut watch::Receiver<HaFacts>) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
+    use std::sync::Arc;
 
     use super::*;
 

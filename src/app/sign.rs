@@ -7,7 +7,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
 use super::{
+    choice::{inputs_of, options_of},
     direction::{counters_of, questions, recorded, words},
     meter_task::Command,
     running::Running,
@@ -16,11 +20,11 @@ use super::{
 use config::{Inputs, PowerInput, SourceSettings};
 use dashboard::owner::Sign;
 use meter::{
-    direction::{Counters, SignVerdict},
+    direction::{Counters, Evidence, SignVerdict},
     witness::Side,
 };
 use source::{discover::Discovery, recorded::Question};
-use vocab::Phase;
+use vocab::{Phase, reason::Reason};
 
 /// How long the recorder's answer is good for; it has a new row each 5 minutes, and the page asks
 /// every 2 s.
@@ -31,6 +35,42 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// Answers that are remembered.
 const ANSWERS: usize = 16;
 
+/// A sign that counters contradicted while nobody had confirmed it: what was read (or would have
+/// been) is not served, so that nothing but this tells by then which way it has to be turned.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Contradicted {
+    /// What was read, as options.
+    read: Map<String, Value>,
+    evidence: Evidence,
+    counters: Counters,
+}
+
+impl Contradicted {
+    /// Of the powers of these inputs.
+    pub fn new(inputs: &Inputs, evidence: &Evidence, counters: &Counters) -> Self {
+        Self {
+            read: options_of(inputs),
+            evidence: *evidence,
+            counters: counters.clone(),
+        }
+    }
+
+    /// As a sentence says it.
+    pub fn why(&self) -> Reason {
+        let inputs = inputs_of(&self.read);
+        let power: Vec<PowerInput> = inputs.powers().map(|(_, power)| power.clone()).collect();
+        words(&power, &self.evidence, &self.counters)
+    }
+
+    /// What it says of these inputs, by the counters of a question: only of the same powers, or of
+    /// the same turned round.
+    fn verdict(&self, inputs: &Inputs, question: &Question) -> Option<SignVerdict> {
+        let was = SignVerdict::Contradicted(self.evidence);
+        let turned = turned(&inputs_of(&self.read), inputs)?;
+        (self.counters == counters_of(question)).then(|| if turned { was.turned() } else { was })
+    }
+}
+
 /// Asks, and remembers the answers for a while.
 #[derive(Default)]
 pub struct Signs {
@@ -40,7 +80,8 @@ pub struct Signs {
 impl Signs {
     /// What is known of each sign of these inputs, which `meter` reads or would read, a
     /// contradiction first. Counters of the house stand in where the inputs name none; nothing
-    /// where there are no counters.
+    /// where there are no counters. `before`: what a power that is not read any more was
+    /// contradicted by, for where nothing newer decides.
     pub async fn of(
         &self,
         shared: &Shared,
@@ -48,6 +89,7 @@ impl Signs {
         inputs: &Inputs,
         house: &Discovery,
         meter: Option<&Running>,
+        before: Option<&Contradicted>,
     ) -> Vec<Sign> {
         let live = live(meter, inputs).await;
         let mut signs = Vec::new();
@@ -57,10 +99,12 @@ impl Signs {
                 .find(|(of, verdict, _)| *of == side && verdict.decides());
             let (verdict, counters) = match seen {
                 Some((_, verdict, counters)) => (*verdict, counters.clone()),
-                None => (
-                    self.look_back(shared, source, &question).await,
-                    counters_of(&question),
-                ),
+                None => {
+                    let now = self.look_back(shared, source, &question).await;
+                    let before = before.and_then(|before| before.verdict(inputs, &question));
+                    let verdict = before.filter(|_| !now.decides()).unwrap_or(now);
+                    (verdict, counters_of(&question))
+                }
             };
             let line = verdict
                 .contradiction()
@@ -140,9 +184,9 @@ fn turned_by(inputs: &Inputs, side: Side) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use serde_json::{Value, json};
+    use serde_json::json;
 
-    use super::{super::choice::inputs_of, *};
+    use super::*;
 
     #[test]
     fn the_same_powers_are_known_again_as_they_are_and_turned_round() {
@@ -178,6 +222,43 @@ mod tests {
             "one of them alone"
         );
         assert_eq!(of(json!({}), json!({})), None);
+    }
+
+    #[test]
+    fn what_contradicted_a_sign_is_known_when_nothing_reads_it_any_more() {
+        let of = |options: &Value| inputs_of(options.as_object().unwrap());
+        let read = of(&json!({"total_power": "sensor.p", "energy_export": "sensor.out"}));
+        let evidence = Evidence {
+            watts: 9000.0,
+            export: Some(2400.0),
+            hours: 0.3,
+            ..Evidence::default()
+        };
+        let counters = Counters {
+            export: read.energy_export.clone(),
+            ..Counters::default()
+        };
+        let kept = serde_json::to_string(&Contradicted::new(&read, &evidence, &counters)).unwrap();
+        let kept: Contradicted = serde_json::from_str(&kept).unwrap();
+        let why = "sensor.p: 9000 W counts as drawing, but the counters say the opposite: \
+                   sensor.out +2.4 kWh in 18 min";
+        assert!(kept.why().to_string().starts_with(why), "{}", kept.why());
+        let says = |options: Value, counter: &'static str| {
+            let export = [vocab::EntityId::from_static(counter)];
+            let (_, question) = questions(&of(&options), &[], &export).remove(0);
+            kept.verdict(&of(&options), &question)
+        };
+        let same = says(json!({"total_power": "sensor.p"}), "sensor.out");
+        assert_eq!(same, Some(SignVerdict::Contradicted(evidence)));
+        let turned = json!({"total_power": "sensor.p", "total_invert": true});
+        let turned = says(turned, "sensor.out");
+        assert!(matches!(turned, Some(SignVerdict::Proven(of)) if of.watts == -9000.0));
+        for (options, counter) in [
+            (json!({"total_power": "sensor.q"}), "sensor.out"),
+            (json!({"total_power": "sensor.p"}), "sensor.other"),
+        ] {
+            assert_eq!(says(options, counter), None);
+        }
     }
 
     #[test]

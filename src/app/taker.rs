@@ -7,8 +7,10 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::{choice::union, direction::words, meter_task::Command, running::Running, vitals::held};
-use config::{Inputs, PowerInput};
+use super::{
+    choice::union, meter_task::Command, running::Running, sign::Contradicted, vitals::held,
+};
+use config::Inputs;
 use vocab::{EntityId, reason::Reason};
 
 /// Takes entities over that were found while running.
@@ -52,6 +54,14 @@ impl Taker {
         self.entities.send_replace(all_entities(&self.meters));
     }
 
+    /// The first meter serves nothing from now on, for this reason, of a power that nobody
+    /// confirmed; `inputs` are what is left.
+    pub async fn withhold(&self, inputs: Inputs, why: Reason) {
+        if self.meters.first().is_some_and(|first| first.withhold(why)) {
+            self.take(inputs).await;
+        }
+    }
+
     /// Import and export counters that the first meter compares its sign with wherever options name
     /// none.
     pub async fn witness(&self, counters: [Vec<EntityId>; 2]) {
@@ -66,13 +76,16 @@ impl Taker {
     }
 
     /// What energy counters say against the sign of the first meter's power, as far as it knows.
-    pub async fn contradiction(&self) -> Option<Reason> {
+    pub async fn contradiction(&self) -> Option<Contradicted> {
         let first = self.meters.first()?;
         let inputs = first.inputs();
-        let power: Vec<PowerInput> = inputs.powers().map(|(_, power)| power.clone()).collect();
         let signs = first.ask(Command::Signs).await?;
         signs.iter().find_map(|(_, verdict, counters)| {
-            Some(words(&power, verdict.contradiction()?, counters))
+            Some(Contradicted::new(
+                &inputs,
+                verdict.contradiction()?,
+                counters,
+            ))
         })
     }
 

@@ -276,7 +276,10 @@ impl Watch {
             // What is measured: that readers are told something else for a while is no fault.
             let snapshot = meter.measured.borrow().clone();
             let link = match &snapshot.source.link {
-                Link::Down { reason, last_alive } => Some((reason.clone(), *last_alive)),
+                // One that never came up is down since the start.
+                Link::Down { reason, last_alive } => {
+                    Some((reason.clone(), last_alive.unwrap_or_default()))
+                }
                 _ => None,
             };
             if !snapshot.stale() {
@@ -291,8 +294,9 @@ impl Watch {
             let Some((since, reason)) = snapshot.inputs.iter().find_map(absent) else {
                 continue;
             };
-            // Nothing is configured: that is no fault.
+            // Nothing is configured: that is no fault. What nobody reaches cannot be chosen from.
             if reason == Reason::Input(Input::NoPower) {
+                lost = lost.or(link);
                 continue;
             }
             let reason = link.map_or(reason, |(why, _)| Reason::Link(why));
@@ -304,10 +308,13 @@ impl Watch {
             });
         }
         let of_link = self.shared.source().kind == SourceKind::HomeAssistant;
-        if let Some((reason, last_alive)) = lost.filter(|_| of_link && all.is_empty()) {
-            let since = Since::Mono(last_alive.unwrap_or(now.mono));
+        if let Some((reason, since)) = lost.filter(|_| of_link && all.is_empty()) {
             let link = subject(Kind::Link, "", "");
-            all.push(condition(link, since, &Reason::Link(reason)));
+            let sure = !since.is_zero() || now.mono >= START;
+            all.push(Condition {
+                sure,
+                ..condition(link, Since::Mono(since), &Reason::Link(reason))
+            });
         }
         all.extend(self.ports(now));
         all.extend(unkept(&self.shared.store, now));

@@ -172,10 +172,11 @@ def test_a_power_picked_by_hand_is_compared_while_it_runs(home, fake_ha):
     assert said["sign"]["state"] == "contradicted" and said["sign"]["turn"] == ["total"]
     turned = fetch(meter.dashboard_port, "POST", "/preview", {"total_power": "sensor.m1_power", "total_invert": True}, headers=PAGE).json()
     assert turned["sign"]["state"] == "proven", "the same the other way round"
+    assert 'settings#f-total_invert"' in fetch(meter.dashboard_port, "GET", "/").text, "where it is turned"
     assert all(entity["entity"] == "sensor.m1_power" for entity in entities(meter)), "no energy is taken from them"
 
 
-def test_what_was_taken_by_itself_is_withdrawn_while_it_runs(home, fake_ha):
+def test_what_was_taken_by_itself_is_withdrawn_while_it_runs(home, fake_ha, look):
     """The same where automatic set-up took the power: nobody confirmed it, so it is served no longer, and not again by a restart."""
     meter = home(-300_000, recorder=False)
     meter.until_total(-300_000, 20)
@@ -190,10 +191,26 @@ def test_what_was_taken_by_itself_is_withdrawn_while_it_runs(home, fake_ha):
     meter.restart()
     until(lambda: "nothing could be taken by itself" in meter.log().rsplit("starts, data in", 1)[1], 20)
     assert meter.total() is None and says in meter.get("/healthz").text
-    # Who says that it is right all the same is believed.
-    taken = fetch(meter.dashboard_port, "POST", "/setup", {"total_power": "sensor.m1_power", "total_invert": True, "anyway": True}, headers=PAGE)
-    assert taken.status == 200
+    # Every page says so, and since when; the counters' word is kept for the question, and turns it without an objection.
+    phase = meter.get("/healthz").json()["quality"]["a"]
+    assert phase["state"] == "absent" and says in phase["reason"] and phase["age"] < 60, phase
+    for place in ("/", "/health", "/setup"):
+        page = fetch(meter.dashboard_port, "GET", place).text
+        assert "Not served for" in page and says in page, place
+    until(lambda: "rows diary" in fetch(meter.dashboard_port, "GET", "/health").text, 40, "it is listed")
+    same = {"total_power": "sensor.m1_power"}
+    turned = {**same, "total_invert": True}
+    kept = fetch(meter.dashboard_port, "POST", "/preview", same, headers=PAGE).json()["sign"]
+    assert kept["state"] == "contradicted" and kept["turn"] == ["total"], kept
+    assert fetch(meter.dashboard_port, "POST", "/preview", turned, headers=PAGE).json()["sign"]["state"] == "proven"
+    one = look(meter, "setup")
+    pick(one.page)
+    expect(one.page.locator("#no")).to_have_text("Turn it round, as the counters say")
+    assert fetch(meter.dashboard_port, "POST", "/setup", same, headers=PAGE).status == 409, "the sign is wrong"
+    taken = fetch(meter.dashboard_port, "POST", "/setup", turned, headers=PAGE)
+    assert taken.status == 200, taken.text
     meter.until_total(300_000, 5)
+    until(lambda: says not in meter.get("/healthz").text and "Not served for" not in fetch(meter.dashboard_port, "GET", "/").text, 20)
 
 
 def entities(meter):

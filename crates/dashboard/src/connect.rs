@@ -175,9 +175,12 @@ const fn proof_key(proof: Proof) -> &'static str {
 }
 
 fn steps(l: &Locale, profile: &Profile, address: &str, id: &str) -> Vec<String> {
+    let own = profile.menu.as_deref().unwrap_or_default();
+    // A product that speaks the person's language has its own words for the way there.
+    let menu = l.named("menu", profile.key).unwrap_or(own);
     let values = [
         ("version", profile.firmware.as_deref().unwrap_or_default()),
-        ("menu", profile.menu.as_deref().unwrap_or_default()),
+        ("menu", menu),
         ("address", address),
         ("id", id),
     ];
@@ -450,6 +453,22 @@ mod tests {
         }
         // A GX asks no other.
         assert!(text("victron").contains("502 (Modbus TCP), not open here"));
+    }
+
+    #[test]
+    fn the_way_through_home_assistant_is_in_its_readers_language() {
+        let said = |code: &str, key: &str| {
+            let profile = profiles::find(key).unwrap();
+            let steps = steps(Locale::coded(code).unwrap(), profile, "192.0.2.7", "x");
+            steps.join(" ")
+        };
+        assert!(said("de", "home-assistant").contains("Einstellungen → Geräte & Dienste → "));
+        assert!(
+            said("de", "evcc").contains("Grid meter"),
+            "by its own words"
+        );
+        let own = profiles::find("home-assistant").unwrap().menu.as_deref();
+        assert!(said("en", "home-assistant").contains(own.unwrap()));
     }
 
     #[test]

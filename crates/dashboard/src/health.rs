@@ -37,7 +37,7 @@ use transport::{
     healthz::{self, link_word},
     mdns::self_query,
 };
-use vocab::reason::Reason;
+use vocab::{Link, reason::Reason};
 
 /// A row with a state, a name and words.
 struct Row {
@@ -107,6 +107,13 @@ fn source(context: &Context, m: usize, l: &Locale) -> Vec<Row> {
     let snapshot = context.meter(m).view().snapshot.clone();
     let now = context.now();
     let (link, reason) = link_word(&snapshot.source.link);
+    let link = match snapshot.source.link {
+        // What never was cannot be lost.
+        Link::Down {
+            last_alive: None, ..
+        } => "never",
+        _ => link,
+    };
     let state = match link {
         "up" => "live",
         "connecting" | "starting" => "held",

@@ -23,6 +23,8 @@ pub(super) struct Notice {
     pub text: String,
     /// Page of the action, and the key of its label.
     pub action: Option<(&'static str, &'static str)>,
+    /// Where on that page.
+    pub anchor: &'static str,
     /// It tells of a pause, which a button ends.
     pub resume: bool,
 }
@@ -33,6 +35,7 @@ impl Notice {
             level,
             text: text.into(),
             action: None,
+            anchor: "",
             resume: false,
         }
     }
@@ -48,12 +51,43 @@ impl Notice {
     fn see_health(self) -> Self {
         self.at("health", "open_health")
     }
+
+    /// With the place where what was found wrong is set right.
+    fn mend(self, context: &Context, problem: &Reason) -> Self {
+        let anchor = match problem {
+            problem if problem.is_sign() => {
+                if context.owner.setup() != SetupState::ByOptions {
+                    return self.at("setup", "check_it");
+                }
+                let options = context.owner.options().values;
+                let total = options
+                    .get("total_power")
+                    .is_some_and(|power| !power.is_null());
+                if total {
+                    "#f-total_invert"
+                } else {
+                    "#f-a_invert"
+                }
+            }
+            Reason::Of { why, .. } if why.is_sign() => "#f-meters",
+            _ => return self.see_health(),
+        };
+        Self {
+            anchor,
+            ..self.at("settings", "open_settings")
+        }
+    }
 }
 
 /// What was found wrong with options, files and the store, in the language, a sentence each and
 /// with what to do.
 pub(super) fn problems(context: &Context, l: &Locale) -> Vec<String> {
-    let mut out: Vec<String> = Vec::new();
+    let found = found(context, l).into_iter();
+    found.map(|(_, text)| text).collect()
+}
+
+fn found(context: &Context, l: &Locale) -> Vec<(Reason, String)> {
+    let mut out: Vec<(Reason, String)> = Vec::new();
     let state = context.store.health().state;
     let options = context.owner.options().problems;
     for line in context.vitals.problems().into_iter().chain(options) {
@@ -71,8 +105,8 @@ pub(super) fn problems(context: &Context, l: &Locale) -> Vec<String> {
         if let Some(key) = help {
             text = format!("{text}. {}", l.t(key));
         }
-        if !out.contains(&text) {
-            out.push(text);
+        if !out.iter().any(|(_, said)| *said == text) {
+            out.push((line, text));
         }
     }
     out
@@ -117,6 +151,10 @@ pub(super) fn notices(
     let down = match &view.snapshot.source.link {
         // The set-up has just asked Home Assistant, and says itself what came of it.
         _ if page == "setup" => None,
+        Link::Down {
+            reason,
+            last_alive: None,
+        } => Some(("warn", "notice_link_never", reason)),
         Link::Down { reason, .. } => Some(("warn", "notice_link", reason)),
         Link::Idle(reason) => Some(("bad", "notice_idle", reason)),
         Link::Connecting | Link::Starting | Link::Up => None,
@@ -132,12 +170,18 @@ pub(super) fn notices(
             Quality::Absent { since, reason } => Some((since, reason)),
             _ => None,
         })
-        .filter(|_| view.snapshot.stale() && !in_setup && paused.is_none());
+        .filter(|(_, reason)| !in_setup || reason.is_sign())
+        .filter(|_| view.snapshot.stale() && paused.is_none());
+    let withheld = absent.filter(|(_, reason)| reason.is_sign());
     if let Some((since, reason)) = absent {
         let age = words::span(l, now.mono.saturating_sub(*since).as_secs_f64());
-        let reason = down.map_or_else(|| l.say(reason), |(_, _, reason)| l.say(reason));
-        let text = l.with("notice_absent", &[("age", &age), ("reason", &reason)]);
-        out.push(Notice::new("bad", text).see_health());
+        let (key, why) = match down {
+            _ if reason.is_sign() => ("notice_withheld", l.say(reason)),
+            Some((.., link)) => ("notice_absent", l.say(link)),
+            None => ("notice_absent", l.say(reason)),
+        };
+        let text = l.with(key, &[("age", &age), ("reason", &why)]);
+        out.push(Notice::new("bad", text).mend(context, reason));
     } else if let Some((level, key, reason)) = down {
         let text = l.with(key, &[("reason", &l.say(reason))]);
         out.push(Notice::new(level, text).see_health());
@@ -159,13 +203,13 @@ pub(super) fn notices(
     // The health page has a row of each.
     if page != "health" {
         out.extend(waiting(context, meter, l));
-        let said = paused.map(|reason| l.begin(reason));
-        let others = problems(context, l).into_iter();
-        let others = others.filter(|problem| said.as_ref() != Some(problem));
+        let said = paused.or(withheld.map(|(_, reason)| reason));
+        let others = found(context, l).into_iter();
+        let others = others.filter(|(problem, _)| said != Some(problem));
         out.extend(
             others
                 .take(4)
-                .map(|text| Notice::new("warn", text).see_health()),
+                .map(|(problem, text)| Notice::new("warn", text).mend(context, &problem)),
         );
     }
     let source = options.values.get("source").and_then(Value::as_str);

@@ -8,6 +8,7 @@
 
 use std::{collections::VecDeque, fmt};
 
+use serde::{Deserialize, Serialize};
 use vocab::{
     EntityId, Period,
     reason::{Input, Reason, Span},
@@ -43,7 +44,7 @@ pub(super) struct Row {
 }
 
 /// What a verdict stands on.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Mean power as it is served, W, + import.
     pub watts: f64,
@@ -295,7 +296,7 @@ pub fn look_back(periods: &[Period], recent: bool) -> SignVerdict {
 }
 
 /// The entities of the counters that were compared, for words.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Import.
     pub import: Vec<EntityId>,
@@ -457,7 +458,7 @@ mod tests {
         assert_eq!(
             contradiction("sensor.grid", &evidence, &counters).to_string(),
             "sensor.grid: \u{2212}3000 W counts as feeding in, but the counters say the opposite: sensor.import +1.0 kWh, sensor.export +0 Wh in \
-             20 min; check the sign (invert)"
+             20 min; check the sign (total_invert, or a_invert, b_invert, c_invert)"
         );
     }
 

@@ -55,6 +55,8 @@ pub struct Plan {
     pub power_cells: Vec<usize>,
     /// All phases are absent for this reason, whatever is heard.
     pub blocked: Option<Lost>,
+    /// Since when these inputs are read.
+    since: Duration,
     /// What is taken off the served power by phase, W.
     target: [f64; 3],
     line: Line,
@@ -153,6 +155,7 @@ impl Plan {
             total: total.is_some(),
             power_cells,
             blocked: None,
+            since: now,
             target: parts(inputs).map(|part| part * settings.target_offset),
             line: Line {
                 voltage: settings.line_voltage,
@@ -194,7 +197,7 @@ impl Plan {
         now: Duration,
         with: impl Fn(&Power, Level) -> Level,
     ) -> [PhasePower; 3] {
-        let none = || Lost::new(Duration::ZERO, Input::NoPower);
+        let none = || Lost::new(self.since, Input::NoPower);
         let lost = self.blocked.clone();
         if let Some(lost) = lost.or_else(|| self.powers.is_empty().then(none)) {
             return [0, 1, 2].map(|_| (Some(Level::Absent(lost.clone())), None));

@@ -67,6 +67,21 @@ pub struct Ranking {
 
 type Words<'a> = Vec<&'a str>;
 
+/// Words of names that tell of one direction only, or of another power than the grid's, where
+/// nothing better tells.
+const OTHERS: [&str; 10] = [
+    "export",
+    "import",
+    "return",
+    "feed",
+    "production",
+    "solar",
+    "pv",
+    "inverter",
+    "battery",
+    "load",
+];
+
 /// The parts of an id's name.
 fn words(id: &EntityId) -> Words<'_> {
     id.object_id().split('_').collect()
@@ -418,6 +433,8 @@ pub fn rank(powers: &[Power<'_>], known: &Known) -> Ranking {
             !together && one_way > 0,
             length,
             pair.is_some_and(|(import, _)| import != i),
+            sensors.words(i).iter().any(|word| holds(&OTHERS, word)),
+            power.watts.is_none_or(|watts| watts >= 0.0),
             power.id,
         )
     };
@@ -474,6 +491,26 @@ mod tests {
         let ranking = rank(&powers, &known);
         let order = ranking.order.iter().map(|i| ids_of[*i].object_id());
         (order.map(str::to_owned).collect(), ranking.offers)
+    }
+
+    #[test]
+    fn without_counters_what_can_be_both_directions_comes_first() {
+        let ids = ids(&[
+            "battery_power",
+            "grid_export_power",
+            "oven_power",
+            "shelly_power",
+            "solar_power",
+        ]);
+        let of = |id, watts| Power {
+            id,
+            device: None,
+            watts: Some(watts),
+        };
+        let watts = [-500.0, 0.0, 0.0, -20.0, 100.0];
+        let powers: Vec<Power<'_>> = ids.iter().zip(watts).map(|(id, w)| of(id, w)).collect();
+        let order = rank(&powers, &Known::default()).order;
+        assert_eq!(order, [3, 2, 0, 1, 4]);
     }
 
     const HOUSE: [&str; 6] = [

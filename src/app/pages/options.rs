@@ -267,7 +267,11 @@ impl Actor {
         found: &Discovery,
     ) -> Vec<Sign> {
         let (signs, meter) = (&self.signs, self.meters.first());
-        signs.of(&self.shared, source, inputs, found, meter).await
+        let before = held(&self.setup.against).clone();
+        let before = before.as_ref();
+        signs
+            .of(&self.shared, source, inputs, found, meter, before)
+            .await
     }
 
     /// What speaks against a change, without making it.

@@ -122,9 +122,9 @@ reasons! {
         Unseeded { list: Arc<str>, keys: Arc<str> } = "why_unseeded",
             "{list} had no value in time, so the counters began without {keys}: once there is one, take the counters over on the Energy page";
         Feeding { power: Arc<str>, list: Arc<str>, time: Span } = "why_sign_feeding",
-            "{power} counts as feeding in, but the counters say the opposite: {list} in {time}; check the sign (invert)";
+            "{power} counts as feeding in, but the counters say the opposite: {list} in {time}; check the sign (total_invert, or a_invert, b_invert, c_invert)";
         Drawing { power: Arc<str>, list: Arc<str>, time: Span } = "why_sign_drawing",
-            "{power} counts as drawing, but the counters say the opposite: {list} in {time}; check the sign (invert)";
+            "{power} counts as drawing, but the counters say the opposite: {list} in {time}; check the sign (total_invert, or a_invert, b_invert, c_invert)";
     }
 }
 

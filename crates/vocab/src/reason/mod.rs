@@ -198,6 +198,15 @@ impl Reason {
         )
     }
 
+    /// Whether it is a sign that energy counters contradict.
+    #[must_use]
+    pub const fn is_sign(&self) -> bool {
+        matches!(
+            self,
+            Self::Input(Input::Feeding { .. } | Input::Drawing { .. })
+        )
+    }
+
     /// All of them as one; `None` of none.
     #[must_use]
     pub fn all(mut reasons: Vec<Self>) -> Option<Self> {
