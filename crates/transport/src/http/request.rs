@@ -11,7 +11,7 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{cors, site::Site};
+use super::{cors, lenient, site::Site};
 use crate::{
     endpoint::{Credentials, Terms, closed, connected_caller},
     ground::Ground,
@@ -19,7 +19,7 @@ use crate::{
 };
 use background::RETRY_AFTER;
 use consumers::{Caller, Channel};
-use device::{Manner, RpcError, frame::error_json};
+use device::{Manner, RpcError, auth, frame::error_json};
 
 /// Largest request body.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -80,7 +80,7 @@ impl Asked {
         caller(&self.connection, &self.head.headers, Channel::Http)
     }
 
-    /// The target as sent, query included: the digest is over it.
+    /// The target, query included.
     pub(super) fn target(&self) -> &str {
         let target = self.head.uri.path_and_query();
         target.map_or("/", |target| target.as_str())
@@ -89,12 +89,19 @@ impl Asked {
     /// What the endpoint has to know of this request.
     pub(super) fn terms(&self) -> Terms<'_> {
         let headers = &self.head.headers;
+        let authorization = headers
+            .get(header::AUTHORIZATION)
+            .map(HeaderValue::as_bytes);
+        // The digest is over the target as sent: what was mended on its way in stands unmended in
+        // the caller's own header.
+        let target = self.target();
+        let sent = authorization
+            .and_then(auth::header_uri)
+            .filter(|sent| lenient::encoded(sent.as_bytes()) == target);
         let credentials = Credentials::Header {
-            value: headers
-                .get(header::AUTHORIZATION)
-                .and_then(|h| h.to_str().ok()),
+            value: authorization,
             method: self.head.method.as_str(),
-            uri: self.target(),
+            uri: sent.unwrap_or(target),
         };
         let settings = &self.ground.channels;
         Terms {
