@@ -29,7 +29,7 @@ pub(crate) const METHODS: &[Method] = &[
         .steady(),
     of_channels(Method::part("EM1.GetConfig", config)),
     method("EM1.SetConfig", set_config).writes(),
-    of_channels(Method::fixed("EM1.GetCTTypes", em::CT_TYPES)),
+    of_channels(Method::part("EM1.GetCTTypes", em::ct_types)),
     of_channels(Method::refused("EM1.CalibrateFrom", em::NO_CALIBRATION)),
     of_channels(Method::refused(
         "EM1.RevertToFactoryCalibration",
@@ -141,10 +141,16 @@ fn get_status(call: &Call<'_>) -> Handled {
     let manner = call.context.manner;
     let triphase = call.context.state.profile == Profile::Triphase;
     let id = call.params.instance(if triphase { 1 } else { 3 })?;
-    if let Some(answer) = em::absent_answer(call) {
+    let view = &call.context.view;
+    // Three meters of their own: what one lacks keeps nobody from the others.
+    let missing = if triphase {
+        view.stale()
+    } else {
+        view.phases[id].is_none()
+    };
+    if let Some(answer) = em::absent_answer(call, missing) {
         return answer;
     }
-    let view = &call.context.view;
     if triphase {
         return text(house_total(view, manner.short, manner.nonzero));
     }
@@ -201,7 +207,7 @@ fn current_config(device: &Device, context: &Context, id: usize) -> Em1Config {
         id,
         name: context.state.em1_names[id].clone(),
         reverse: false,
-        ct_type: "120A".into(),
+        ct_type: em::ct_type(device).into(),
     }
 }
 
@@ -215,7 +221,7 @@ fn set_config(call: &Call<'_>) -> Handled {
     let current = current_config(call.device, call.context, id);
     let (next, _) = stored::change(&current, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
-    stored::check_word("ct_type", &next.ct_type, &["120A"])?;
+    stored::check_word("ct_type", &next.ct_type, &[em::ct_type(call.device)])?;
     em::refuse_reverse(next.reverse)?;
     stored::refuse_without_effect("em1", em::NO_HARDWARE, &current, &next, &["name"])?;
     let effects = if next.name == current.name {
