@@ -17,7 +17,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
 };
 
@@ -39,7 +39,7 @@ use device::{
     frame::{self, Frame, Message, NoFrame},
 };
 use meter::{PhaseInput, Quality, records::Records};
-use vocab::Clock;
+use vocab::{Clock, Now};
 
 /// Carries out what a call asks for beyond its answer. `app` implements it; the future ends when it
 /// took effect.
@@ -61,6 +61,8 @@ pub struct Endpoint {
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Outbound WebSockets that are connected (`ws.connected`).
+    /// As told: [`Context::synced`].
+    synced: AtomicI64,
     pub(super) outbound_up: AtomicUsize,
     /// The broker that `Mqtt.SetConfig` names is connected (`mqtt.connected`).
     pub(super) mqtt_up: AtomicBool,
@@ -87,7 +89,7 @@ pub enum Credentials<'a> {
     /// By the `Authorization` header, or by the frame's `auth` member where there is a frame.
     Header {
         /// The header.
-        value: Option<&'a str>,
+        value: Option<&'a [u8]>,
         /// Verb of the request.
         method: &'a str,
         /// Target as sent, query included.
@@ -241,6 +243,7 @@ impl Endpoint {
             calm: Calm::new(),
             records,
             clock,
+            synced: AtomicI64::new(0),
             outbound_up: AtomicUsize::new(0),
             mqtt_up: AtomicBool::new(false),
             hub,
@@ -527,6 +530,18 @@ impl Endpoint {
     }
 
     /// What the device sees on this ground now, with this view.
+    /// Since when the clock runs as it does. The two clocks' seconds do not begin together, so it
+    /// is kept until it is off by more than that.
+    fn synced(&self, now: Now, uptime_s: u64) -> i64 {
+        let since = now.unix_s() - i64::try_from(uptime_s).unwrap_or(0);
+        let known = self.synced.load(Ordering::Relaxed);
+        if since.abs_diff(known) <= 1 {
+            return known;
+        }
+        self.synced.store(since, Ordering::Relaxed);
+        since
+    }
+
     pub(super) fn context(
         &self,
         ground: &Ground,
@@ -535,11 +550,13 @@ impl Endpoint {
         manner: Manner,
     ) -> Context {
         let now = self.clock.now();
+        let uptime_s = now.mono.saturating_sub(ground.boot.since).as_secs();
         Context {
             view,
             state: Arc::clone(&ground.state),
             now,
-            uptime_s: now.mono.saturating_sub(ground.boot.since).as_secs(),
+            uptime_s,
+            synced: self.synced(now, uptime_s),
             local_ip,
             records: Arc::clone(&self.records),
             manner,

@@ -20,8 +20,8 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Body,
-    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
+    body::{Body, HttpBody},
+    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header},
     routing::{MethodRouter, get},
 };
 use hyper::{body::Incoming, service::service_fn};
@@ -176,7 +176,8 @@ async fn respond(
     connection: Arc<Connection>,
 ) -> Result<Response<Body>, Silent> {
     connection.activity.answering();
-    let keep = keeps_alive(request.headers());
+    let asked_to_keep = keeps_alive(request.headers());
+    let old = request.version() == Version::HTTP_10;
     let mut response = match site.named(request.uri(), request.headers()) {
         Some(other) => {
             let span = other.span.clone();
@@ -185,6 +186,8 @@ async fn respond(
         }
         None => route(request, site, Some(routes), &connection).await,
     };
+    // A body without a length ends with the connection in HTTP/1.0.
+    let keep = asked_to_keep && !(old && response.body().size_hint().exact().is_none());
     if !keep && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }

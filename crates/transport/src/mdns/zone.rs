@@ -229,8 +229,12 @@ impl<'a> Query<'a> {
     /// What to say to the group.
     #[must_use]
     pub fn replies(&self, units: &[&Unit]) -> Vec<Reply> {
+        let mut told: Vec<Record> = Vec::new();
         let of = |(index, unit): (usize, &&Unit)| {
-            let (answers, beside) = self.of(unit);
+            let (mut answers, beside) = self.of(unit);
+            // Two instances of one meter are of one kind.
+            answers.retain(|r| !told.contains(r));
+            told.extend(answers.iter().cloned());
             let what: Vec<String> = answers
                 .iter()
                 .map(|r| format!("{} {:?}", r.name, r.rdata.type_code()))
@@ -255,7 +259,8 @@ impl<'a> Query<'a> {
     pub fn plain_reply(&self, units: &[&Unit]) -> Option<Vec<u8>> {
         let (mut answers, mut beside): (Vec<Record>, Vec<Record>) = (Vec::new(), Vec::new());
         for (more, with) in units.iter().map(|unit| self.of(unit)) {
-            answers.extend(more);
+            let fresh: Vec<Record> = more.into_iter().filter(|r| !answers.contains(r)).collect();
+            answers.extend(fresh);
             beside.extend(with);
         }
         if answers.is_empty() {
@@ -401,6 +406,22 @@ mod tests {
         }
         assert_eq!(Value::from(answers), capture["answers"]);
         assert_eq!(Value::from(beside), capture["additionals"]);
+    }
+
+    #[test]
+    fn a_kind_is_told_once_whatever_is_of_it() {
+        let (id, named) = (
+            unit("shellypro3em-02000000003e", "ShellyPro3EM-02000000003E"),
+            unit("3EM Pro", "3EM-Pro"),
+        );
+        let query = question(&[(KINDS, TYPE::PTR)]);
+        let query = Query::parse(&query).unwrap();
+        let replies = query.replies(&[&id, &named]);
+        assert_eq!(replies.len(), 1);
+        let plain = query.plain_reply(&[&id, &named]).unwrap();
+        for bytes in [&replies[0].bytes, &plain] {
+            assert_eq!(Packet::parse(bytes).unwrap().answers.len(), 1);
+        }
     }
 
     #[test]
