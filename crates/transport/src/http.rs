@@ -33,7 +33,7 @@ use tracing::Instrument;
 
 pub use self::{
     cors::{authority, contradicts_itself, is_local, same_origin},
-    request::{MAX_BODY, caller},
+    request::{MAX_BODY, caller, credentials},
     site::{Role, Site},
 };
 use self::{

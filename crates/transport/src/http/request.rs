@@ -6,7 +6,9 @@ use axum::{
     Extension,
     body::Body,
     extract::{FromRequest, FromRequestParts, Request, rejection::ExtensionRejection},
-    http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts as Head},
+    http::{
+        HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header, request::Parts as Head,
+    },
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -82,30 +84,15 @@ impl Asked {
 
     /// The target, query included.
     pub(super) fn target(&self) -> &str {
-        let target = self.head.uri.path_and_query();
-        target.map_or("/", |target| target.as_str())
+        target(&self.head.uri)
     }
 
     /// What the endpoint has to know of this request.
     pub(super) fn terms(&self) -> Terms<'_> {
         let headers = &self.head.headers;
-        let authorization = headers
-            .get(header::AUTHORIZATION)
-            .map(HeaderValue::as_bytes);
-        // The digest is over the target as sent: what was mended on its way in stands unmended in
-        // the caller's own header.
-        let target = self.target();
-        let sent = authorization
-            .and_then(auth::header_uri)
-            .filter(|sent| lenient::encoded(sent.as_bytes()) == target);
-        let credentials = Credentials::Header {
-            value: authorization,
-            method: self.head.method.as_str(),
-            uri: sent.unwrap_or(target),
-        };
         let settings = &self.ground.channels;
         Terms {
-            credentials,
+            credentials: credentials(&self.head.method, &self.head.uri, headers),
             foreign: cors::foreign(headers, &settings.cors_origins),
             manner: Manner::http(settings.strict_minimal_payload),
             batches: settings.legacy_http,
@@ -181,6 +168,33 @@ impl Asked {
 
 pub(super) fn status(error: &RpcError) -> StatusCode {
     StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn target(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", |target| target.as_str())
+}
+
+/// What a request shows for itself.
+#[must_use]
+pub fn credentials<'a>(
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+) -> Credentials<'a> {
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .map(HeaderValue::as_bytes);
+    // The digest is over the target as sent: what was mended on its way in stands unmended in the
+    // caller's own header.
+    let target = target(uri);
+    let sent = value
+        .and_then(auth::header_uri)
+        .filter(|sent| lenient::encoded(sent.as_bytes()) == target);
+    Credentials::Header {
+        value,
+        method: method.as_str(),
+        uri: sent.unwrap_or(target),
+    }
 }
 
 /// Who sends these headers over this connection.
