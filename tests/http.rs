@@ -360,13 +360,17 @@ async fn the_same_frame_is_answered_anew_where_the_answer_may_be_another() {
     let minimal = post(http, "/rpc", em).await;
     assert!(!minimal.body.contains("a_voltage"), "{}", minimal.body);
 
-    // One phase is there, another is not: nulls are for who takes them for that.
+    // One channel is there, another is not: nulls are for who takes them for that.
     meter.set_profile(Profile::Monophase);
     meter.power([Some(1.0), None, Some(2.0)]);
     let em1 = r#"{"id":1,"method":"EM1.GetStatus","params":{"id":0}}"#;
     let agent = ("User-Agent", "HomeAssistant/2026.11.0");
     let told = post_as(http, "/rpc", &[agent], em1).await;
     assert_eq!(told.json()["result"]["act_power"], 1.0);
+    assert_eq!(post(http, "/rpc", em1).await.status, 200);
+    let em1 = &em1.replace(r#"{"id":0"#, r#"{"id":1"#);
+    let told = post_as(http, "/rpc", &[agent], em1).await;
+    assert!(told.json()["result"]["act_power"].is_null());
     assert_eq!(post(http, "/rpc", em1).await.status, 500);
 
     meter.power([Some(1.0), Some(2.0), Some(3.0)]);

@@ -186,9 +186,13 @@ async fn respond(
         }
         None => route(request, site, Some(routes), &connection).await,
     };
-    // A body without a length ends with the connection in HTTP/1.0.
-    let keep = asked_to_keep && !(old && response.body().size_hint().exact().is_none());
-    if !keep && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    // A body without a length ends with the connection in HTTP/1.0. The version keeps the library
+    // from saying that it stays.
+    let ends = old && response.body().size_hint().exact().is_none();
+    if ends {
+        *response.version_mut() = Version::HTTP_10;
+    }
+    if (ends || !asked_to_keep) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
     connection.activity.answered();
