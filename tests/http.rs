@@ -360,13 +360,17 @@ async fn the_same_frame_is_answered_anew_where_the_answer_may_be_another() {
     let minimal = post(http, "/rpc", em).await;
     assert!(!minimal.body.contains("a_voltage"), "{}", minimal.body);
 
-    // One phase is there, another is not: nulls are for who takes them for that.
+    // One channel is there, another is not: nulls are for who takes them for that.
     meter.set_profile(Profile::Monophase);
     meter.power([Some(1.0), None, Some(2.0)]);
     let em1 = r#"{"id":1,"method":"EM1.GetStatus","params":{"id":0}}"#;
     let agent = ("User-Agent", "HomeAssistant/2026.11.0");
     let told = post_as(http, "/rpc", &[agent], em1).await;
     assert_eq!(told.json()["result"]["act_power"], 1.0);
+    assert_eq!(post(http, "/rpc", em1).await.status, 200);
+    let em1 = &em1.replace(r#"{"id":0"#, r#"{"id":1"#);
+    let told = post_as(http, "/rpc", &[agent], em1).await;
+    assert!(told.json()["result"]["act_power"].is_null());
     assert_eq!(post(http, "/rpc", em1).await.status, 500);
 
     meter.power([Some(1.0), Some(2.0), Some(3.0)]);
@@ -451,6 +455,53 @@ async fn a_password_is_asked_for_by_digest() {
 }
 
 #[tokio::test]
+async fn the_digest_is_over_the_target_as_sent_however_it_is_written() {
+    let meter = Meter::new();
+    let http = meter.http().await;
+    meter.set_password("secret").await;
+    let challenge = get(http, "/rpc/Sys.GetStatus").await;
+    let challenge = challenge.header("www-authenticate").unwrap();
+    let nonce = challenge.split('"').nth(5).unwrap();
+    let asked = async |target: &str, uri: &str, password: &str| {
+        let ha1 = virtual_shelly::device::auth::ha1(ID, password);
+        let a2 = format!("GET:{uri}");
+        let response = virtual_shelly::device::auth::response(&ha1, nonce, "00000001", "abc", &a2);
+        // As curl puts it: nothing in `uri` is escaped.
+        let header = format!(
+            "Digest username=\"admin\", realm=\"{ID}\", nonce=\"{nonce}\", uri=\"{uri}\", \
+             cnonce=\"abc\", nc=00000001, qop=auth, response=\"{response}\", algorithm=SHA-256"
+        );
+        let headers = [("Authorization", header.as_str())];
+        get_as(http, target, &headers).await.status
+    };
+    for (query, mended) in [
+        ("{}", "%7B%7D"),
+        ("%7B%7D", "%7B%7D"),
+        (
+            r#"{"device":{"name":"a|b^c"}}"#,
+            "%7B%22device%22:%7B%22name%22:%22a%7Cb%5Ec%22%7D%7D",
+        ),
+        (
+            r#"{"device":{"name":"Küche"}}"#,
+            "%7B%22device%22:%7B%22name%22:%22K%C3%BCche%22%7D%7D",
+        ),
+    ] {
+        let target = format!("/rpc/Sys.SetConfig?config={query}");
+        assert_eq!(asked(&target, &target, "secret").await, 200, "{target}");
+        let sent = format!("/rpc/Sys.SetConfig?config={mended}");
+        assert_eq!(asked(&sent, &sent, "secret").await, 200, "{sent}");
+    }
+    let (target, other) = (
+        "/rpc/Sys.SetConfig?config={}",
+        "/rpc/Sys.GetConfig?config={}",
+    );
+    assert_eq!(asked(target, target, "wrong").await, 401);
+    assert_eq!(asked(target, other, "secret").await, 401, "of another path");
+    assert_eq!(asked(target, target, "secret").await, 200);
+    meter.stop().await;
+}
+
+#[tokio::test]
 async fn csv_is_streamed_and_never_read_whole() {
     let meter = Meter::with(FakeRecords {
         minutes: 20_000,
@@ -470,6 +521,13 @@ async fn csv_is_streamed_and_never_read_whole() {
     assert!(
         meter.records.most.load(Ordering::Relaxed) < 1000,
         "never more than a piece at once"
+    );
+    let old = b"GET /emdata/0/data.csv HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+    let old = raw(http, old).await;
+    let head = String::from_utf8_lossy(&old[..old.len().min(600)]).to_ascii_lowercase();
+    assert!(
+        head.contains("connection: close") && !head.contains("keep-alive"),
+        "its end is the connection's: {head}"
     );
     for (query, lines) in [
         ("ts=60&end_ts=120", 3),

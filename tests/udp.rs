@@ -148,6 +148,8 @@ async fn a_battery_gets_the_golden_answer_and_the_full_one() {
             .await
             .starts_with(r#"{"id":"x","src":"shellypro3em-aabbccddeeff","dst":"me","#)
     );
+    // A C program sends the end of its text with it.
+    assert_eq!(battery.ask(&format!("{request}\0")).await, short);
     assert!(battery.answers().await.is_empty(), "one datagram each");
     meter.stop().await;
 }
@@ -354,6 +356,23 @@ async fn silent_while_a_phase_is_absent_whatever_the_policy() {
         assert_eq!(battery.result("EM.GetStatus").await["b_act_power"], -90.0);
     }
     assert_eq!(dropped(&meter), [("stale", 6)]);
+    meter.stop().await;
+}
+
+#[tokio::test]
+async fn in_profile_monophase_a_channel_is_silent_alone() {
+    let meter = Meter::new();
+    let battery = Battery::at("127.0.0.1", meter.udp("127.0.0.1:0")).await;
+    meter.set_profile(Profile::Monophase);
+    meter.power([None, Some(-90.0), Some(2.0)]);
+    for id in 0..3 {
+        battery
+            .send(json!({"id": id, "method": "EM1.GetStatus", "params": {"id": id}}).to_string())
+            .await;
+    }
+    let answers = battery.answers().await;
+    assert_eq!(answers.len(), 2, "{answers:?}");
+    assert!(answers.iter().any(|a| a.contains("\"act_power\":-90.0")));
     meter.stop().await;
 }
 

@@ -51,10 +51,12 @@ def test_start_one_phase_and_the_end_of_home_assistant(fake_ha, new_meter, profi
         fake_ha.set(f"sensor.{name}", watts)
     there = until(lambda: (s := zero(meter.get(f"/rpc/{em}?id=0"))) and s, 10)
     assert near(there, 123 if profile == "triphase" else 100)
-    fake_ha.set("sensor.l2", "unavailable")
+    fake_ha.set("sensor.l1", "unavailable")
     until(lambda: zero(meter.get(f"/rpc/{em}?id=0")) is None, 3)
     never_zero(meter, em)
-    fake_ha.set("sensor.l2", "20")
+    if profile == "monophase":
+        assert near(meter.rpc(em, {"id": 1})["act_power"], 20), "the other channels are meters of their own"
+    fake_ha.set("sensor.l1", "100")
     until(lambda: zero(meter.get(f"/rpc/{em}?id=0")), 3)
     fake_ha.drop()
     until(lambda: zero(meter.get(f"/rpc/{em}?id=0")) is None, 30)

@@ -33,6 +33,8 @@ def test_curl(new_meter):
     status, body = curl(meter, "/rpc/EM.GetCTTypes", "-d", '{"id":0}')
     assert status == 200 and json.loads(body) == {"supported": ["120A"]}
     assert curl(meter, "/rpc/EM.GetCTTypes?id=0")[0] == 200
+    for query in ("{}", "%7B%7D", '{"device":{"name":"a|b^c","x":1}}', '{"device":{"name":"Küche"}}'):
+        assert curl(meter, f"/rpc/Sys.SetConfig?config={query}")[0] == 200, query
     assert curl(meter, "/emdata/0/data.csv?ts=&end_ts=&add_keys=true")[0] == 200
     assert curl(meter, "/rpc", "-d", frame, password="wrong")[0] == 401
 

@@ -24,7 +24,7 @@ use super::{
 };
 use consumers::Channel;
 use transport::{
-    endpoint::{Credentials, Terms},
+    endpoint::Terms,
     http::{self, is_local},
     listener::Connection,
 };
@@ -234,13 +234,8 @@ fn password(guard: &Guard, connection: Option<&Arc<Connection>>, request: &Reque
         return forbidden("unknown caller");
     };
     let caller = http::caller(connection, request.headers(), Channel::Http);
-    let credentials = Credentials::Header {
-        value: text(request.headers(), header::AUTHORIZATION),
-        method: request.method().as_str(),
-        uri: request.uri().path_and_query().map_or("/", |p| p.as_str()),
-    };
     let terms = Terms {
-        credentials,
+        credentials: http::credentials(request.method(), request.uri(), request.headers()),
         ..Terms::on(&ground)
     };
     endpoint.admit(&caller, &terms).map_err(|challenge| {

@@ -20,7 +20,7 @@ use subtle::ConstantTimeEq;
 use super::RpcError;
 use vocab::address::counted_as;
 
-pub use credentials::Credentials;
+pub use credentials::{Credentials, header_uri};
 
 /// How long a nonce is good.
 pub const NONCE_LIFE: Duration = Duration::from_secs(3600);
@@ -168,7 +168,8 @@ impl Guard {
         RpcError::new(401, message)
     }
 
-    /// Looks at an `Authorization` header; `uri` is the request's target as sent, with its query.
+    /// Looks at an `Authorization` header; `uri` is the request's target as sent, with its query
+    /// ([`header_uri`] where it was mended on its way in).
     pub fn check_http(
         &mut self,
         who: &AuthRequest<'_>,

@@ -59,6 +59,8 @@ pub struct Context {
     pub now: Now,
     /// Seconds since start or the last `Shelly.Reboot`.
     pub uptime_s: u64,
+    /// Unix seconds since when the clock runs as it does: start, or when it was set since.
+    pub synced: i64,
     /// The address this connection reached; `wifi.sta_ip`.
     pub local_ip: Option<IpAddr>,
     /// Minute records.

@@ -234,7 +234,7 @@ pub fn read(
     }
     // Never NaN, which a Victron GX adds up as 0 W beside a meter that looks connected; an
     // exception takes the meter away.
-    if carries_power(address) && context.view.stale() {
+    if carries_power(address) && missing(context, block, address, end) {
         return Err(if device.options.stale == StalePolicy::Silent {
             Exception::NoAnswer
         } else {
@@ -255,6 +255,19 @@ pub fn read(
         Block::Legacy => legacy(&mut window, device, context),
     }
     Ok(window.words)
+}
+
+/// Whether registers of this block, from `first` to `last`, would hold a power that there is not.
+fn missing(context: &Context, block: Block, first: u16, last: u32) -> bool {
+    let view = &context.view;
+    if block != Block::Em1 {
+        return view.stale();
+    }
+    // Three meters of their own: what one lacks keeps nobody from the others.
+    (2000_u16..)
+        .step_by(20)
+        .zip(&view.phases)
+        .any(|(base, served)| served.is_none() && first < base + 20 && last >= u32::from(base))
 }
 
 /// Answers a write: only 1 to register 4200 does anything, and only with `modbus_reset` and without

@@ -181,7 +181,7 @@ impl Notifier {
     pub fn poll(&mut self, device: &Device, context: &Context, policy: &Policy) -> Vec<Note> {
         let mut notes = Vec::new();
         self.wake = context.now.mono + KEEP_ALIVE;
-        if context.view.stale() {
+        if context.view.stale() && !self.goes_on(device, context) {
             self.poll_stale(device, context, &mut notes);
             return notes;
         }
@@ -197,12 +197,21 @@ impl Notifier {
         notes
     }
 
-    /// A used phase has no value: one NotifyStatus with nulls says so to who takes nulls, then
-    /// silence. To anybody else there is silence at once, as on UDP: what stands still for
-    /// longer than the keep-alive is no live meter, a null may be 0 W.
+    /// A used phase has no value, another has one: who takes nulls is told on, by the same rules
+    /// and with nulls for what is missing.
+    fn goes_on(&self, device: &Device, context: &Context) -> bool {
+        let has_value = |q: &Quality| matches!(q, Quality::Live | Quality::Held { .. });
+        let inputs = &context.view.inputs;
+        self.kind != Kind::Outbound
+            && takes_nulls(device, context)
+            && inputs.iter().any(|input| has_value(&input.quality))
+    }
+
+    /// No phase has a value: one NotifyStatus with nulls says so to who takes nulls, then
+    /// silence. To anybody else there is silence as soon as one has none, as on UDP: what stands
+    /// still for longer than the keep-alive is no live meter, a null may be 0 W.
     fn poll_stale(&mut self, device: &Device, context: &Context, notes: &mut Vec<Note>) {
-        let nulls =
-            context.manner.absent == Absent::Nulls && device.options.stale != StalePolicy::Silent;
+        let nulls = takes_nulls(device, context);
         match self.kind {
             Kind::Outbound => {
                 // It sees nothing of this, but the first value after it goes out at once.
@@ -211,19 +220,19 @@ impl Notifier {
             }
             Kind::Passive if !self.begun && nulls => {
                 self.begin(device, context, notes);
-                self.uncleared = true;
             }
             Kind::Passive if !self.begun => return,
             Kind::Passive | Kind::Inbound => {}
         }
         self.changes(device, context, notes);
-        let told = self.seen.as_ref().is_some_and(|seen| seen.stale);
-        if !told {
+        let fresh = seen(&context.view, context.now);
+        let same = |seen: &Seen| seen.stale && seen.qualities == fresh.qualities;
+        if !self.seen.as_ref().is_some_and(same) {
             if nulls {
                 notes.push(Note::power(power_text(context)));
                 self.uncleared = true;
             }
-            self.seen = Some(seen(&context.view, context.now));
+            self.seen = Some(fresh);
         }
     }
 
@@ -231,6 +240,7 @@ impl Notifier {
         let all = full_status(device, context);
         notes.push(Note::new(Topic::Other, "NotifyFullStatus", all));
         self.begun = true;
+        self.uncleared = context.view.stale();
         self.seen = Some(seen(&context.view, context.now));
         self.state = Arc::clone(&context.state);
         self.connected = connected(context);
@@ -258,20 +268,20 @@ impl Notifier {
         let (now, fresh) = (context.now.mono, seen(&context.view, context.now));
         if let Some(last) = &self.seen {
             let quiet = now.saturating_sub(last.at);
-            let back = last.stale;
+            let turned = last.stale != fresh.stale;
             let changed =
                 last.qualities != fresh.qualities || moved(&last.powers, &fresh.powers, policy.eps);
             let free = self
                 .told
                 .map_or(Duration::ZERO, |told| told + policy.interval.mul_f64(GIVE));
-            let due = back || (changed && now >= free) || quiet >= KEEP_ALIVE;
+            let due = turned || (changed && now >= free) || quiet >= KEEP_ALIVE;
             if !due {
                 let kept = last.at + KEEP_ALIVE;
                 self.wake = if changed { kept.min(free) } else { kept };
                 return;
             }
         }
-        let params = if std::mem::take(&mut self.uncleared) {
+        let params = if std::mem::replace(&mut self.uncleared, fresh.stale) {
             cleared_text(context)
         } else {
             power_text(context)
@@ -289,7 +299,8 @@ impl Notifier {
         }
         (self.energy, self.minute) = (known, minute);
         let record = context.view.record.as_ref().map(|r| r.ts);
-        if record.is_some() && record > self.record {
+        // Also one that is older: the clock may have been set back.
+        if record.is_some() && record != self.record {
             notes.extend(data_event(context).map(Note::event));
             self.record = record;
         }
@@ -340,6 +351,10 @@ impl Notifier {
             out.push_str(&changed.join(","));
         })));
     }
+}
+
+fn takes_nulls(device: &Device, context: &Context) -> bool {
+    context.manner.absent == Absent::Nulls && device.options.stale != StalePolicy::Silent
 }
 
 fn connected(context: &Context) -> [bool; 2] {
@@ -428,7 +443,7 @@ fn power_text(context: &Context) -> Json {
     Json::clone(view.em_notify[profile_cell(profile)].get_or_init(make))
 }
 
-/// The same with empty `errors`, once after values came back.
+/// The same with empty `errors` for whose values came back.
 fn cleared_text(context: &Context) -> Json {
     let (view, profile) = (&context.view, context.state.profile);
     params(view.now.unix, |out| push_power(out, view, profile, true))

@@ -230,6 +230,7 @@ impl Bench {
             state: Arc::new(self.state.clone()),
             now: self.now,
             uptime_s: 501_683,
+            synced: UNIX as i64 - 501_683,
             local_ip: Some(IpAddr::from([192, 168, 2, 151])),
             records: Arc::clone(&self.records),
             manner: self.manner,

@@ -293,7 +293,9 @@ impl Engine {
     ) {
         let factor = factor.unwrap_or_else(|| self.share(question, reader));
         let nulls = question.kind == ReaderKind::Viewer;
-        let answer = if self.view.stale() && !(nulls && question.phase.is_some()) {
+        // A channel of profile `monophase` is a meter of its own.
+        let alone = question.phase.is_some() && (nulls || question.method == "EM1.GetStatus");
+        let answer = if self.view.stale() && !alone {
             self.without(question, reader)
         } else {
             let scaled = (factor != 1.0).then(|| self.view.scaled(factor));

@@ -148,7 +148,7 @@ impl House {
         let (caller, now) = (caller(ip, channel), at(self.clock));
         let share = self.consumers.share(&caller, None, &self.scaling, now);
         let view = self.view.scaled(share);
-        let value = if view.stale() {
+        let value = if view.stale() && phase.is_none() {
             None
         } else if let Some(phase) = phase {
             view.phases[usize::from(phase)].map(|phase| phase.act_power.get())

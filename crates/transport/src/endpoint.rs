@@ -14,7 +14,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -38,7 +38,7 @@ use device::{
     frame::{self, Frame, Message, NoFrame},
 };
 use meter::{PhaseInput, Quality, records::Records};
-use vocab::Clock;
+use vocab::{Clock, Now};
 
 /// A wake-up that is due at once is taken this late, so that no clock can make anybody spin.
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
@@ -63,6 +63,8 @@ pub struct Endpoint {
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Outbound WebSockets that are connected (`ws.connected`).
+    /// As told: [`Context::synced`].
+    synced: AtomicI64,
     pub(super) outbound_up: AtomicUsize,
     /// The broker that `Mqtt.SetConfig` names is connected (`mqtt.connected`).
     pub(super) mqtt_up: AtomicBool,
@@ -89,7 +91,7 @@ pub enum Credentials<'a> {
     /// By the `Authorization` header, or by the frame's `auth` member where there is a frame.
     Header {
         /// The header.
-        value: Option<&'a str>,
+        value: Option<&'a [u8]>,
         /// Verb of the request.
         method: &'a str,
         /// Target as sent, query included.
@@ -243,6 +245,7 @@ impl Endpoint {
             calm: Calm::new(),
             records,
             clock,
+            synced: AtomicI64::new(0),
             outbound_up: AtomicUsize::new(0),
             mqtt_up: AtomicBool::new(false),
             hub,
@@ -535,6 +538,18 @@ impl Endpoint {
     }
 
     /// What the device sees on this ground now, with this view.
+    /// Since when the clock runs as it does. The two clocks' seconds do not begin together, so it
+    /// is kept until it is off by more than that.
+    fn synced(&self, now: Now, uptime_s: u64) -> i64 {
+        let since = now.unix_s() - i64::try_from(uptime_s).unwrap_or(0);
+        let known = self.synced.load(Ordering::Relaxed);
+        if since.abs_diff(known) <= 1 {
+            return known;
+        }
+        self.synced.store(since, Ordering::Relaxed);
+        since
+    }
+
     pub(super) fn context(
         &self,
         ground: &Ground,
@@ -543,11 +558,13 @@ impl Endpoint {
         manner: Manner,
     ) -> Context {
         let now = self.clock.now();
+        let uptime_s = now.mono.saturating_sub(ground.boot.since).as_secs();
         Context {
             view,
             state: Arc::clone(&ground.state),
             now,
-            uptime_s: now.mono.saturating_sub(ground.boot.since).as_secs(),
+            uptime_s,
+            synced: self.synced(now, uptime_s),
             local_ip,
             records: Arc::clone(&self.records),
             manner,

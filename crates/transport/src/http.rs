@@ -19,8 +19,8 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Body,
-    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header},
+    body::{Body, HttpBody},
+    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header},
     routing::{MethodRouter, get},
 };
 use hyper::{body::Incoming, service::service_fn};
@@ -33,7 +33,7 @@ use tracing::Instrument;
 use self::request::{Asked, HEAD_TIMEOUT, Silence};
 pub use self::{
     cors::{authority, contradicts_itself, is_local, same_origin},
-    request::{MAX_BODY, caller},
+    request::{MAX_BODY, caller, credentials},
     site::{Role, Site},
 };
 use super::{
@@ -167,7 +167,8 @@ async fn respond(
     connection: Arc<Connection>,
 ) -> Result<Response<Body>, Silent> {
     connection.activity.answering();
-    let keep = keeps_alive(request.headers());
+    let asked_to_keep = keeps_alive(request.headers());
+    let old = request.version() == Version::HTTP_10;
     let mut response = match site.named(request.uri(), request.headers()) {
         Some(other) => {
             let span = other.span.clone();
@@ -176,7 +177,13 @@ async fn respond(
         }
         None => route(request, site, Some(routes), &connection).await,
     };
-    if !keep && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    // A body without a length ends with the connection in HTTP/1.0. The version keeps the library
+    // from saying that it stays.
+    let ends = old && response.body().size_hint().exact().is_none();
+    if ends {
+        *response.version_mut() = Version::HTTP_10;
+    }
+    if (ends || !asked_to_keep) && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::CONNECTION, CLOSE);
     }
     connection.activity.answered();

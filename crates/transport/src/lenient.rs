@@ -65,6 +65,11 @@ const REFUSED: &AsciiSet = &AsciiSet::EMPTY
     .add(b'|')
     .add(b'}');
 
+/// A request line, or a part of it, with what is refused encoded.
+pub(super) fn encoded(line: &[u8]) -> Cow<'_, str> {
+    percent_encode(line, REFUSED).into()
+}
+
 /// The request line at the beginning of `bytes` with what is refused encoded; `None`: nothing to
 /// repair. Tells whether the line goes on after these bytes.
 fn repair(bytes: &[u8]) -> (Option<Vec<u8>>, bool) {
@@ -74,7 +79,7 @@ fn repair(bytes: &[u8]) -> (Option<Vec<u8>>, bool) {
         .unwrap_or(bytes.len());
     let (line, others) = bytes.split_at(end);
     let goes_on = others.is_empty();
-    let encoded = Cow::from(percent_encode(line, REFUSED));
+    let encoded = encoded(line);
     if encoded.len() == line.len() {
         return (None, goes_on);
     }

@@ -227,6 +227,9 @@ impl Port {
         bytes: &Bytes,
     ) -> Result<Option<Bytes>, &'static str> {
         let endpoint = &self.endpoint;
+        // As a C program sends it: with the end of its text.
+        let ended = bytes.iter().rposition(|b| *b != 0).map_or(0, |at| at + 1);
+        let bytes = &bytes.slice(..ended);
         if datagram.len > self.max {
             return Err("oversize");
         }

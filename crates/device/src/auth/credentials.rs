@@ -100,6 +100,39 @@ fn is_sha256(algorithm: Option<&str>) -> bool {
     algorithm.is_none_or(|a| a.eq_ignore_ascii_case("SHA-256"))
 }
 
+/// The `uri` of an `Authorization` header letter by letter: nothing in a target is escaped.
+#[must_use]
+pub fn header_uri(header: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(header)
+        .ok()
+        .filter(|t| t.len() <= MAX_HEADER)?;
+    let (_, uri) = text.split_once("uri=\"")?;
+    uri.get(..closing_quote(uri)?)
+}
+
+/// Where a quoted value ends: before the next `name=` or at the end of the header. curl puts a
+/// target into `uri` with its quotes as they stand.
+fn closing_quote(quoted: &str) -> Option<usize> {
+    let mut escaped = false;
+    let ends = |(at, c): &(usize, char)| {
+        let closes = *c == '"' && !escaped && begins_a_part(&quoted[at + 1..]);
+        escaped = *c == '\\' && !escaped;
+        closes
+    };
+    quoted.char_indices().find(ends).map(|(at, _)| at)
+}
+
+/// Whether what follows a quote is another part, or nothing.
+fn begins_a_part(after: &str) -> bool {
+    let after = after.trim_start();
+    let Some(next) = after.strip_prefix(',') else {
+        return after.is_empty();
+    };
+    let next = next.trim_start_matches([' ', '\t', ',']);
+    let value = next.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '-');
+    next.is_empty() || (value.len() < next.len() && value.trim_start().starts_with('='))
+}
+
 /// A number as written, or a text.
 fn scalar(raw: &RawValue) -> Option<String> {
     let text = raw.get();
@@ -121,16 +154,13 @@ pub(super) fn header_parts(mut rest: &str) -> Option<HashMap<String, String>> {
         let (name, after) = rest.split_once('=')?;
         let after = after.trim_start();
         let value = if let Some(quoted) = after.strip_prefix('"') {
-            let mut value = String::new();
-            let mut chars = quoted.char_indices();
-            let end = loop {
-                match chars.next()? {
-                    (at, '"') => break at,
-                    (_, '\\') => value.push(chars.next()?.1),
-                    (_, c) => value.push(c),
-                }
-            };
+            let end = closing_quote(quoted)?;
             rest = &quoted[end + 1..];
+            let mut value = String::new();
+            let mut chars = quoted[..end].chars();
+            while let Some(c) = chars.next() {
+                value.push(if c == '\\' { chars.next()? } else { c });
+            }
             value
         } else {
             let end = after.find(',').unwrap_or(after.len());

@@ -46,6 +46,34 @@ fn header(password: &str, nonce: &str, nc: &str, target: &str) -> String {
 }
 
 #[test]
+fn a_quoted_value_ends_before_the_next_part_only() {
+    // As curl sends it: nothing in `uri` is escaped.
+    let uri = r#"/rpc/Sys.SetConfig?config={"device":{"name":"a, b=\"c\"","x":"y"}}"#;
+    for part in [", ", ",", " , "] {
+        let parts = [
+            r#"username="admin""#,
+            &format!("uri=\"{uri}\""),
+            r#"cnonce="""#,
+            "qop=auth",
+            r#"nonce="7""#,
+        ];
+        let rest = parts.join(part);
+        let read = header_parts(&rest).unwrap();
+        assert_eq!(read.len(), 5, "{rest}: {read:?}");
+        assert_eq!(read["username"], "admin");
+        assert_eq!(read["nonce"], "7");
+        assert_eq!(read["cnonce"], "");
+        assert_eq!(
+            header_uri(format!("Digest {rest}").as_bytes()),
+            Some(uri),
+            "{rest}"
+        );
+    }
+    assert_eq!(header_uri(b"Digest username=\"admin\""), None);
+    assert_eq!(header_uri(b"Digest uri=\"/rpc"), None, "it has no end");
+}
+
+#[test]
 fn challenges_have_the_usual_form() {
     let mut guard = Guard::default();
     assert_eq!(

@@ -19,13 +19,25 @@ pub(crate) const METHODS: &[Method] = &Method::of_house([
         .steady(),
     Method::part("EM.GetConfig", config),
     Method::new("EM.SetConfig", set_config).writes(),
-    Method::fixed("EM.GetCTTypes", CT_TYPES),
+    Method::part("EM.GetCTTypes", ct_types),
     Method::refused("EM.PhaseToPhaseCalib", NO_CALIBRATION),
     Method::refused("EM.PhaseToPhaseCalibReset", NO_CALIBRATION),
 ]);
 
-/// The transformers that this model takes.
-pub(crate) const CT_TYPES: &str = r#"{"supported":["120A"]}"#;
+/// The transformers of this model.
+pub(crate) fn ct_type(device: &Device) -> &'static str {
+    if device.identity.model.ends_with("63") {
+        "3x63A"
+    } else {
+        "120A"
+    }
+}
+
+/// Those that it takes.
+pub(crate) fn ct_types(device: &Device, _: &Context, _: usize) -> Json {
+    Json::from(format!(r#"{{"supported":["{}"]}}"#, ct_type(device)))
+}
+
 /// There is no transformer to calibrate.
 pub(crate) const NO_CALIBRATION: &str = "Calibration is refused: the power comes from Home Assistant; correct it there or by the scale options";
 
@@ -183,12 +195,13 @@ fn status_text(view: &View, powers: bool, nonzero: bool) -> Json {
     Json::clone(view.em_status[cell].get_or_init(make))
 }
 
-/// What becomes of a call whose answer would hold the power while a used phase has none: `None`
-/// lets it be answered.
+/// What becomes of a call whose answer would hold the power while there is none: `None` lets it be
+/// answered. `missing`: of the house, while a used phase has no value; of a channel, while it has
+/// none itself.
 ///
 /// Absent has to mean absent to whoever asks: nulls are for readers that are known to take them so.
-pub(crate) fn absent_answer(call: &Call<'_>) -> Option<Handled> {
-    if !call.context.view.stale() {
+pub(crate) fn absent_answer(call: &Call<'_>, missing: bool) -> Option<Handled> {
+    if !missing {
         return None;
     }
     let (policy, absent) = (call.device.options.stale, call.context.manner.absent);
@@ -201,7 +214,7 @@ pub(crate) fn absent_answer(call: &Call<'_>) -> Option<Handled> {
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
-    if let Some(answer) = absent_answer(call) {
+    if let Some(answer) = absent_answer(call, call.context.view.stale()) {
         return answer;
     }
     let manner = call.context.manner;
@@ -245,7 +258,7 @@ fn current_config(device: &Device, context: &Context) -> EmConfig {
         blink_mode_selector: "active_energy".into(),
         phase_selector: "all".into(),
         monitor_phase_sequence: false,
-        ct_type: "120A".into(),
+        ct_type: ct_type(device).into(),
         reverse: Map::new(),
         alarms: device.identity.firmware.alarms.then(PhaseAlarms::default),
     }
@@ -270,7 +283,7 @@ fn set_config(call: &Call<'_>) -> Handled {
         &next.phase_selector,
         &["a", "b", "c", "all"],
     )?;
-    stored::check_word("ct_type", &next.ct_type, &["120A"])?;
+    stored::check_word("ct_type", &next.ct_type, &[ct_type(call.device)])?;
     refuse_reverse(next.reverse.values().any(|v| v.as_bool() != Some(false)))?;
     stored::refuse_without_effect("em:0", NO_HARDWARE, &current, &next, &["name", "reverse"])?;
     let renamed = next.name != current.name;

@@ -20,7 +20,7 @@ pub(crate) const METHODS: &[Method] = &Method::of_channels([
         .steady(),
     Method::part("EM1.GetConfig", config),
     Method::new("EM1.SetConfig", set_config).writes(),
-    Method::fixed("EM1.GetCTTypes", em::CT_TYPES),
+    Method::part("EM1.GetCTTypes", em::ct_types),
     Method::refused("EM1.CalibrateFrom", em::NO_CALIBRATION),
     Method::refused("EM1.RevertToFactoryCalibration", em::NO_CALIBRATION),
 ]);
@@ -129,10 +129,16 @@ fn total_status(snapshot: &Snapshot, act_power: Option<NumberText>) -> Em1Status
 fn get_status(call: &Call<'_>) -> Handled {
     let manner = call.context.manner;
     let triphase = call.context.state.profile == Profile::Triphase;
-    if let Some(answer) = em::absent_answer(call) {
+    let (view, id) = (&call.context.view, call.id);
+    // Three meters of their own: what one lacks keeps nobody from the others.
+    let missing = if triphase {
+        view.stale()
+    } else {
+        view.phases[id].is_none()
+    };
+    if let Some(answer) = em::absent_answer(call, missing) {
         return answer;
     }
-    let (view, id) = (&call.context.view, call.id);
     if triphase {
         return text(house_total(view, manner.short, manner.nonzero));
     }
@@ -185,7 +191,7 @@ fn current_config(device: &Device, context: &Context, id: usize) -> Em1Config {
         id,
         name: context.state.em1_names[id].clone(),
         reverse: false,
-        ct_type: "120A".into(),
+        ct_type: em::ct_type(device).into(),
     }
 }
 
@@ -199,7 +205,7 @@ fn set_config(call: &Call<'_>) -> Handled {
     let current = current_config(call.device, call.context, id);
     let (next, _) = stored::change(&current, call.params.config()?)?;
     stored::check_name(next.name.as_deref())?;
-    stored::check_word("ct_type", &next.ct_type, &["120A"])?;
+    stored::check_word("ct_type", &next.ct_type, &[em::ct_type(call.device)])?;
     em::refuse_reverse(next.reverse)?;
     stored::refuse_without_effect("em1", em::NO_HARDWARE, &current, &next, &["name"])?;
     let renamed = next.name != current.name;

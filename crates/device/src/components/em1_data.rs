@@ -15,10 +15,12 @@ pub(crate) const METHODS: &[Method] = &Method::of_channels([
     Method::new("EM1Data.GetRecords", em_data::get_records).disk(),
     Method::new("EM1Data.GetData", em_data::get_data).disk(),
     Method::new("EM1Data.GetNetEnergies", em_data::get_net_energies).disk(),
-    // The counters of the house are one: a reset of one channel sets all of them back.
-    Method::new("EM1Data.ResetCounters", em_data::reset_counters).writes(),
-    Method::new("EM1Data.DeleteAllData", em_data::delete_all_data).writes(),
+    Method::refused("EM1Data.ResetCounters", HOUSE),
+    Method::refused("EM1Data.DeleteAllData", HOUSE),
 ]);
+
+/// Counters and records are kept for the house: one channel cannot lose its own without the others.
+const HOUSE: &str = "Counters and records of one channel cannot be deleted: use EMData in profile triphase, which deletes those of all";
 
 /// `EM1Data.GetStatus`.
 #[derive(Serialize)]

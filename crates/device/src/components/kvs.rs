@@ -95,9 +95,6 @@ fn set(call: &Call<'_>) -> Handled {
             "key: 1 to {MAX_KEY} bytes, printable"
         )));
     }
-    if value.is_object() || value.is_array() {
-        return Err(RpcError::bad_argument("value"));
-    }
     if value.to_string().len() > MAX_VALUE {
         return Err(RpcError::invalid(format!(
             "value: at most {MAX_VALUE} bytes of JSON"
@@ -142,6 +139,7 @@ fn check_etag(call: &Call<'_>, key: &str) -> Result<(), RpcError> {
         (Some(wanted), Some(value)) if wanted != etag(value) => {
             Err(RpcError::refused("etag does not match the stored value"))
         }
+        (Some(_), None) => Err(unknown(key)),
         _ => Ok(()),
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn full_status(head: &str, device: &Device, context: &Context) -> Jso
 }
 
 fn get_status(call: &Call<'_>) -> Handled {
-    if let Some(answer) = em::absent_answer(call) {
+    if let Some(answer) = em::absent_answer(call, call.context.view.stale()) {
         return answer;
     }
     text(full_status("", call.device, call.context))
@@ -139,7 +139,7 @@ fn get_components(call: &Call<'_>) -> Handled {
         components.push_str(&item);
         holds_power |= status && component.holds_power();
     }
-    if holds_power && let Some(answer) = em::absent_answer(call) {
+    if holds_power && let Some(answer) = em::absent_answer(call, call.context.view.stale()) {
         return answer;
     }
     let (cfg_rev, total) = (call.context.state.cfg_rev, found.len());

@@ -180,7 +180,7 @@ pub(crate) fn status(device: &Device, context: &Context, _: usize) -> Json {
         time: format!("{:02}:{:02}", local.hour(), local.minute()),
         unixtime,
         // The host keeps its clock; the device knows it since it started.
-        last_sync_ts: unixtime.saturating_sub(i64::try_from(context.uptime_s).unwrap_or(0)),
+        last_sync_ts: context.synced,
         uptime: context.uptime_s,
         ram_size: firmware.ram_size,
         ram_free: firmware.ram_free,

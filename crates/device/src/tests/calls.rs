@@ -336,6 +336,41 @@ fn an_absent_phase_makes_nulls_and_no_partial_total() {
 }
 
 #[test]
+fn a_channel_without_a_value_keeps_nobody_from_the_others() {
+    let [a, _, c] = house();
+    let mut mono = Bench::of([a, None, c]).monophase();
+    for manner in [
+        Manner::default(),
+        Manner {
+            absent: vocab::Absent::Nulls,
+            ..Manner::default()
+        },
+        Manner::udp(true, false),
+    ] {
+        mono.manner = manner;
+        for id in [0, 2] {
+            let status = mono.value("EM1.GetStatus", &format!(r#"{{"id":{id}}}"#));
+            assert!(status["act_power"].is_number(), "{id} {manner:?}");
+        }
+    }
+    mono.manner = Manner::default();
+    assert_eq!(mono.code("EM1.GetStatus", r#"{"id":1}"#), -114);
+    assert_eq!(
+        mono.code("Shelly.GetStatus", "{}"),
+        -114,
+        "it would hold the null"
+    );
+    mono.manner = Manner::udp(true, false);
+    let silent = mono.outcome("EM1.GetStatus", r#"{"id":1}"#).answer;
+    assert!(matches!(silent, Answer::Silence));
+    // Where the one answer is the sum of all, it is missing with any of them.
+    let mut tri = Bench::of([a, None, c]);
+    tri.manner = Manner::udp(true, false);
+    let silent = tri.outcome("EM1.GetStatus", r#"{"id":0}"#).answer;
+    assert!(matches!(silent, Answer::Silence));
+}
+
+#[test]
 fn the_stale_policy_speaks_for_power_only() {
     let [a, _, c] = house();
     let mut bench = Bench::of([a, None, c]);

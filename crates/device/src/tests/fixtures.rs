@@ -416,6 +416,24 @@ fn monophase_configuration_and_status_have_the_devices_keys() {
             assert!(config[key].get(member).is_some(), "{key}.{member}");
         }
     }
+    let mut small = answering_as("2.0.0").monophase();
+    small.device.identity.model = "SPEM-003CEBEU63".into();
+    for (bench, ct) in [(&small, "3x63A"), (&bench, "120A")] {
+        assert_eq!(
+            bench.value("Shelly.GetConfig", "{}")["em1:2"]["ct_type"],
+            ct
+        );
+        assert_eq!(
+            bench.text("EM1.GetCTTypes", r#"{"id":2}"#),
+            format!(r#"{{"supported":["{ct}"]}}"#)
+        );
+        let set = format!(r#"{{"id":2,"config":{{"ct_type":"{ct}"}}}}"#);
+        assert!(matches!(
+            bench.outcome("EM1.SetConfig", &set).answer,
+            Answer::Result(_)
+        ));
+    }
+    assert_eq!(dump["config"]["em1:2"]["ct_type"], "3x63A");
     // A sibling of the next generation has the same keys, but current before voltage; a Pro 3EM has
     // voltage first.
     let dump = fixture("dumps/shelly3em63g3-related.json");

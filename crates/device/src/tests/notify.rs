@@ -217,10 +217,76 @@ fn all_connections_share_one_text() {
 }
 
 #[test]
+fn while_a_phase_is_missing_the_others_are_told_on_to_who_takes_nulls() {
+    let [_, b, c] = power(0.0);
+    let missing = |watts: f64| [None, b, Some(served(watts, 230.0, 1.0, watts.abs(), 1.0))];
+    let mut wire = Wire::with(Kind::Inbound, power(100.0), true);
+    assert_eq!(wire.at(0.2, missing(1.0)).len(), 1, "at once");
+    for (at, watts) in [(2.0, 2.0), (4.0, 3.0)] {
+        let notes = wire.at(at, missing(watts));
+        let em = &params(&notes[0])["em:0"];
+        assert_eq!(em["c_act_power"].as_f64(), Some(watts));
+        assert!(em["a_act_power"].is_null() && em["total_act_power"].is_null());
+        assert_eq!(em["errors"][0], "power_meter_failure");
+    }
+    assert!(wire.at(6.0, missing(3.0)).is_empty(), "nothing new");
+    assert_eq!(wire.at(14.0, missing(3.0)).len(), 1, "kept alive");
+    let notes = wire.at(15.0, [None; 3]);
+    let em = &params(&notes[0])["em:0"];
+    assert!(em["c_act_power"].is_null(), "nothing old is left standing");
+    assert!(wire.at(30.0, [None; 3]).is_empty());
+    assert_eq!(wire.at(30.2, missing(4.0)).len(), 1, "at once");
+    let back = wire.at(30.4, [b, b, c]);
+    assert_eq!(params(&back[0])["em:0"]["errors"], serde_json::json!([]));
+
+    let mut stranger = Wire::new(Kind::Inbound, power(100.0));
+    for at in 1..30 {
+        let notes = stranger.at(f64::from(at), missing(f64::from(at)));
+        assert!(notes.is_empty(), "{at}");
+    }
+    let mut dialled = Wire::with(Kind::Outbound, power(100.0), true);
+    dialled.at(0.0, power(100.0));
+    assert!(dialled.at(2.0, missing(1.0)).is_empty());
+}
+
+#[test]
+fn a_channel_that_is_back_loses_its_error_though_another_has_none() {
+    let [a, b, c] = power(1.0);
+    let mut wire = Wire::with(Kind::Inbound, power(1.0), true);
+    wire.bench.state.profile = config::Profile::Monophase;
+    let errors = |notes: &[Note]| {
+        let told = params(&notes[0]);
+        [0, 1, 2].map(|id| told[format!("em1:{id}")]["errors"].clone())
+    };
+    let failure = serde_json::json!(["power_meter_failure"]);
+    let none = serde_json::json!([]);
+    let told = errors(&wire.at(2.0, [None, None, c]));
+    assert_eq!(told, [failure.clone(), failure.clone(), Value::Null]);
+    let told = errors(&wire.at(4.0, [None, b, c]));
+    assert_eq!(told, [failure, none.clone(), none.clone()]);
+    let told = errors(&wire.at(6.0, [a, b, c]));
+    assert_eq!(told, [none.clone(), none.clone(), none]);
+    let told = errors(&wire.at(8.0, power(9.0)));
+    assert_eq!(told, [Value::Null, Value::Null, Value::Null]);
+}
+
+#[test]
+fn records_are_told_on_after_the_clock_was_set_back() {
+    let mut wire = Wire::new(Kind::Inbound, power(1.0));
+    for (at, ts) in [(1.0, 1_747_561_080), (2.0, 1_747_557_480)] {
+        let view = Arc::get_mut(&mut wire.bench.view).unwrap();
+        view.record = Some(Arc::new(minute(ts, 60.0)));
+        let data = |note: &Note| params(note)["events"][0]["data"]["ts"] == ts;
+        assert!(wire.at(at, power(1.0)).iter().any(data), "{ts}");
+        assert!(!wire.at(at + 0.1, power(1.0)).iter().any(data), "{ts} once");
+    }
+}
+
+#[test]
 fn going_stale_is_said_once_to_who_takes_nulls_then_silence_until_back() {
     let [a, _, c] = power(100.0);
     let mut wire = Wire::with(Kind::Inbound, power(100.0), true);
-    let notes = wire.at(0.2, [a, None, c]);
+    let notes = wire.at(0.2, [None; 3]);
     assert_eq!(notes.len(), 1, "at once");
     let em = &params(&notes[0])["em:0"];
     assert!(
@@ -229,7 +295,7 @@ fn going_stale_is_said_once_to_who_takes_nulls_then_silence_until_back() {
             && em["errors"][0] == "power_meter_failure"
     );
     for at in [0.4, 5.0, 11.0, 70.0, 700.0] {
-        assert!(wire.at(at, [a, None, c]).is_empty(), "{at}");
+        assert!(wire.at(at, [None; 3]).is_empty(), "{at}");
     }
     let notes = wire.at(700.1, power(100.0));
     assert_eq!(

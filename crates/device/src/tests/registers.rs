@@ -274,6 +274,22 @@ fn a_missing_power_is_an_exception_and_never_a_number() {
 }
 
 #[test]
+fn a_channel_without_a_power_leaves_the_others_their_registers() {
+    let [a, _, c] = house();
+    let mono = Bench::of([a, None, c]).monophase();
+    for (address, count) in [(2000, 20), (2007, 2), (2040, 20), (2047, 2)] {
+        assert!(read(&mono, READ_INPUT, address, count).is_ok(), "{address}");
+    }
+    for (address, count) in [(2027, 2), (2020, 20), (2000, 21), (2039, 2), (2000, 60)] {
+        assert_eq!(
+            read(&mono, READ_INPUT, address, count),
+            Err(Exception::Failure),
+            "{address}"
+        );
+    }
+}
+
+#[test]
 fn the_last_record_is_in_the_registers() {
     let mut bench = Bench::new();
     bench.view = Arc::new(View::with_record(

@@ -490,7 +490,7 @@ fn values_that_do_not_fit_change_nothing() {
         ("Shelly.Reboot", r#"{"delay_ms":"soon"}"#, -103),
         ("KVS.Set", r#"{"key":"k"}"#, -103),
         ("KVS.Set", r#"{"key":"","value":1}"#, -103),
-        ("KVS.Set", r#"{"key":"k","value":{}}"#, -103),
+        ("KVS.Set", r#"{"key":"k","value":1,"etag":"x"}"#, -105),
         ("KVS.Delete", r#"{"key":"k"}"#, -105),
         ("KVS.Get", r#"{"key":"k"}"#, -105),
     ] {
@@ -540,16 +540,35 @@ fn outbound_modbus_and_key_values_take_effect() {
         bench.code("KVS.Set", r#"{"key":"a/b","value":"y","etag":"old"}"#),
         -109
     );
+    // Any JSON value, says the vendor's page.
+    for value in [r#"{"a":[1,null]}"#, "[]", "null"] {
+        bench.apply("KVS.Set", &format!(r#"{{"key":"a/b","value":{value}}}"#));
+        let got = bench.value("KVS.Get", r#"{"key":"a/b"}"#);
+        assert_eq!(got["value"].to_string(), value);
+    }
+    let long = format!(r#"{{"key":"a/b","value":["{}"]}}"#, "x".repeat(250));
+    assert_eq!(bench.code("KVS.Set", &long), -103);
     bench.apply("KVS.Delete", r#"{"key":"a/b"}"#);
     assert_eq!(
         bench.value("Sys.GetStatus", "{}")["kvs_rev"].as_u64(),
-        Some(2)
+        Some(5)
     );
     assert_eq!(bench.state.kvs.len(), 0);
     for i in 0..100 {
         bench.apply("KVS.Set", &format!(r#"{{"key":"k{i}","value":{i}}}"#));
     }
     assert_eq!(bench.code("KVS.Set", r#"{"key":"more","value":1}"#), -108);
+}
+
+#[test]
+fn one_channel_is_not_reset_with_the_others() {
+    let bench = Bench::new().monophase();
+    for method in ["EM1Data.ResetCounters", "EM1Data.DeleteAllData"] {
+        let outcome = bench.outcome(method, r#"{"id":1}"#);
+        assert_eq!(outcome.effects, [], "{method}");
+        assert_eq!(bench.code(method, r#"{"id":1}"#), -109, "{method}");
+        assert_eq!(bench.code(method, r#"{"id":3}"#), -105, "{method}");
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Endpoint {
         let mut guard = self.guard.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = match terms.credentials {
             Credentials::Header { value, method, uri } if frame_auth.is_none() => {
-                guard.check_http(&who, value.map(str::as_bytes), method, uri)
+                guard.check_http(&who, value, method, uri)
             }
             Credentials::Frame | Credentials::FrameToChange | Credentials::Header { .. } => {
                 guard.check_frame(&who, frame_auth)

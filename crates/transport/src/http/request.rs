@@ -6,12 +6,15 @@ use axum::{
     Extension,
     body::Body,
     extract::{FromRequestParts, rejection::ExtensionRejection},
-    http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts as Head},
+    http::{
+        HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+        request::Parts as Head,
+    },
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{cors, site::Site};
+use super::{cors, lenient, site::Site};
 use crate::{
     endpoint::{Credentials, Terms, closed, connected_caller},
     ground::Ground,
@@ -19,7 +22,7 @@ use crate::{
 };
 use background::RETRY_AFTER;
 use consumers::{Caller, Channel};
-use device::{Manner, RpcError, frame::error_json};
+use device::{Manner, RpcError, auth, frame::error_json};
 
 /// Largest request body.
 pub const MAX_BODY: usize = 64 * 1024;
@@ -70,25 +73,17 @@ impl Asked {
         caller(&self.connection, &self.head.headers, Channel::Http)
     }
 
-    /// The target as sent, query included: the digest is over it.
+    /// The target, query included.
     pub(super) fn target(&self) -> &str {
-        let target = self.head.uri.path_and_query();
-        target.map_or("/", |target| target.as_str())
+        target(&self.head.uri)
     }
 
     /// What the endpoint has to know of this request.
     pub(super) fn terms(&self) -> Terms<'_> {
         let headers = &self.head.headers;
-        let credentials = Credentials::Header {
-            value: headers
-                .get(header::AUTHORIZATION)
-                .and_then(|h| h.to_str().ok()),
-            method: self.head.method.as_str(),
-            uri: self.target(),
-        };
         let settings = &self.ground.channels;
         Terms {
-            credentials,
+            credentials: credentials(&self.head.method, &self.head.uri, headers),
             foreign: cors::foreign(headers, &settings.cors_origins),
             manner: Manner::http(settings.strict_minimal_payload),
             batches: settings.legacy_http,
@@ -164,6 +159,33 @@ impl Asked {
 
 pub(super) fn status(error: &RpcError) -> StatusCode {
     StatusCode::from_u16(error.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn target(uri: &Uri) -> &str {
+    uri.path_and_query().map_or("/", |target| target.as_str())
+}
+
+/// What a request shows for itself.
+#[must_use]
+pub fn credentials<'a>(
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+) -> Credentials<'a> {
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .map(HeaderValue::as_bytes);
+    // The digest is over the target as sent: what was mended on its way in stands unmended in the
+    // caller's own header.
+    let target = target(uri);
+    let sent = value
+        .and_then(auth::header_uri)
+        .filter(|sent| lenient::encoded(sent.as_bytes()) == target);
+    Credentials::Header {
+        value,
+        method: method.as_str(),
+        uri: sent.unwrap_or(target),
+    }
 }
 
 /// Who sends these headers over this connection.

@@ -212,8 +212,12 @@ impl<'a> Query<'a> {
     /// What to say to the group.
     #[must_use]
     pub fn replies(&self, units: &[&Unit]) -> Vec<Reply> {
+        let mut told: Vec<Record> = Vec::new();
         let of = |(index, unit): (usize, &&Unit)| {
-            let (answers, beside) = self.of(unit);
+            let (mut answers, beside) = self.of(unit);
+            // Two instances of one meter are of one kind.
+            answers.retain(|r| !told.contains(r));
+            told.extend(answers.iter().cloned());
             let names = answers
                 .iter()
                 .map(|r| format!("{} {:?}", r.name, r.rdata.type_code()));
@@ -235,8 +239,12 @@ impl<'a> Query<'a> {
     /// itself.
     #[must_use]
     pub fn plain_reply(&self, units: &[&Unit]) -> Option<Vec<u8>> {
-        let all: (Vec<_>, Vec<_>) = units.iter().map(|unit| self.of(unit)).unzip();
-        let (answers, beside) = (all.0.concat(), all.1.concat());
+        let (mut answers, mut beside): (Vec<Record>, Vec<Record>) = (Vec::new(), Vec::new());
+        for (more, with) in units.iter().map(|unit| self.of(unit)) {
+            let fresh: Vec<Record> = more.into_iter().filter(|r| !answers.contains(r)).collect();
+            answers.extend(fresh);
+            beside.extend(with);
+        }
         if answers.is_empty() {
             return None;
         }
@@ -382,6 +390,22 @@ pub(super) mod tests {
         }
         assert_eq!(Value::from(answers), capture["answers"]);
         assert_eq!(Value::from(beside), capture["additionals"]);
+    }
+
+    #[test]
+    fn a_kind_is_told_once_whatever_is_of_it() {
+        let (id, named) = (
+            unit("shellypro3em-02000000003e", "ShellyPro3EM-02000000003E"),
+            unit("3EM Pro", "3EM-Pro"),
+        );
+        let query = question(&[(KINDS, TYPE::PTR)]);
+        let query = Query::parse(&query).unwrap();
+        let replies = query.replies(&[&id, &named]);
+        assert_eq!(replies.len(), 1);
+        let plain = query.plain_reply(&[&id, &named]).unwrap();
+        for bytes in [&replies[0].bytes, &plain] {
+            assert_eq!(Packet::parse(bytes).unwrap().answers.len(), 1);
+        }
     }
 
     #[test]
