@@ -150,7 +150,7 @@ const dashboard = (() => {
       list.replaceChildren();
       const answer = await post("test-as", { as: $("select", test).value });
       said.textContent = answer.text;
-      said.dataset.state = answer.ok && answer.passed ? "live" : "absent";
+      said.dataset.state = !answer.ok || !answer.passed ? "absent" : answer.elsewhere ? "held" : "live";
       list.replaceChildren(...(answer.steps ?? []).map(shown));
       button.disabled = false;
     });

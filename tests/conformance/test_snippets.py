@@ -252,11 +252,8 @@ def asks(binary, words, meter):
     """A test as some reader, of a meter that is there in place of the one named."""
     port = {"marstek": meter.udp_ports[0], "modbus": meter.modbus_port}.get(words[1], meter.http_port)
     words = words[:words.index("--target")] + words[words.index("--target") + 2:] if "--target" in words else words
-    words = [*words, *(["--json"] if "--json" not in words else [])]
     done = subprocess.run([binary, *words, "--target", f"{LOCAL}:{port}"], capture_output=True, text=True, timeout=40, env={"PATH": os.environ["PATH"]})
-    red = [why["kind"] for step in json.loads(done.stdout)["steps"] if step["state"] == "bad" for why in step["why"]]
-    # The meter has free ports here, and some readers ask a fixed one.
-    assert set(red) <= {"only_port"} and done.returncode == bool(red), done.stdout
+    assert done.returncode == 0, done.stdout
 
 
 def runs(binary, words, folder):

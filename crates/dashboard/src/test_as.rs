@@ -48,6 +48,8 @@ pub struct Told {
     pub consumer: &'static str,
     /// Whether no step is red.
     pub passed: bool,
+    /// None is, but it asks no port at which the meter is.
+    pub elsewhere: bool,
     /// The outcome in a sentence.
     pub text: String,
     /// In their order.
@@ -76,22 +78,26 @@ impl Told {
     #[must_use]
     pub fn of(l: &Locale, consumer: Consumer, report: &Report) -> Self {
         let bad = report.steps.iter().filter(|step| step.state == How::Bad);
-        let key = if report.passed() {
-            "test_passed"
-        } else {
-            "test_failed"
+        let elsewhere = report.elsewhere().filter(|_| report.passed());
+        let key = match elsewhere {
+            Some(_) => "test_elsewhere",
+            None if report.passed() => "test_passed",
+            None => "test_failed",
         };
+        let why = elsewhere.map_or_else(String::new, |why| l.say(why));
         let text = l.with(
             key,
             &[
                 ("name", consumer.name()),
                 ("bad", &bad.count().to_string()),
+                ("why", &why),
                 ("n", &report.steps.len().to_string()),
             ],
         );
         Self {
             consumer: consumer.word(),
             passed: report.passed(),
+            elsewhere: elsewhere.is_some(),
             text,
             steps: report.steps.iter().map(|s| StepLine::of(l, s)).collect(),
         }

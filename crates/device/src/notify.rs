@@ -197,19 +197,20 @@ impl Notifier {
         notes
     }
 
-    /// A used phase has no value, another has one: who takes nulls is told on, by the same rules
-    /// and with nulls for what is missing.
+    /// A channel has no value, another has one: they are meters of their own, so who takes nulls is
+    /// told on, by the same rules and with nulls for what is missing.
     fn goes_on(&self, device: &Device, context: &Context) -> bool {
         let has_value = |q: &Quality| matches!(q, Quality::Live | Quality::Held { .. });
         let inputs = &context.view.inputs;
-        self.kind != Kind::Outbound
+        context.state.profile == Profile::Monophase
+            && self.kind != Kind::Outbound
             && takes_nulls(device, context)
             && inputs.iter().any(|input| has_value(&input.quality))
     }
 
-    /// No phase has a value: one NotifyStatus with nulls says so to who takes nulls, then
-    /// silence. To anybody else there is silence as soon as one has none, as on UDP: what stands
-    /// still for longer than the keep-alive is no live meter, a null may be 0 W.
+    /// A used phase has no value: one NotifyStatus with nulls says so to who takes nulls, then
+    /// silence until what is missing changes. To anybody else there is silence at once, as on UDP:
+    /// what stands still for longer than the keep-alive is no live meter, a null may be 0 W.
     fn poll_stale(&mut self, device: &Device, context: &Context, notes: &mut Vec<Note>) {
         let nulls = takes_nulls(device, context);
         match self.kind {

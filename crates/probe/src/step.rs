@@ -168,6 +168,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// That the reader asks no port at which the meter is, if it is so.
+    #[must_use]
+    pub fn elsewhere(&self) -> Option<&Fault> {
+        let mut all = self.steps.iter().flat_map(|step| &step.why);
+        all.find(|why| matches!(why, Fault::OnlyPort { .. }))
+    }
+
     /// Whether no step is red.
     #[must_use]
     pub fn passed(&self) -> bool {

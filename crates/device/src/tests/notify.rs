@@ -217,34 +217,36 @@ fn all_connections_share_one_text() {
 }
 
 #[test]
-fn while_a_phase_is_missing_the_others_are_told_on_to_who_takes_nulls() {
-    let [_, b, c] = power(0.0);
+fn while_a_channel_is_missing_the_others_are_told_on_to_who_takes_nulls() {
+    let [_, b, _] = power(0.0);
     let missing = |watts: f64| [None, b, Some(served(watts, 230.0, 1.0, watts.abs(), 1.0))];
-    let mut wire = Wire::with(Kind::Inbound, power(100.0), true);
+    let mono = |kind, nulls, values| {
+        let mut wire = Wire::with(kind, values, nulls);
+        wire.bench.state.profile = config::Profile::Monophase;
+        wire
+    };
+    let mut wire = mono(Kind::Inbound, true, power(100.0));
     assert_eq!(wire.at(0.2, missing(1.0)).len(), 1, "at once");
     for (at, watts) in [(2.0, 2.0), (4.0, 3.0)] {
-        let notes = wire.at(at, missing(watts));
-        let em = &params(&notes[0])["em:0"];
-        assert_eq!(em["c_act_power"].as_f64(), Some(watts));
-        assert!(em["a_act_power"].is_null() && em["total_act_power"].is_null());
-        assert_eq!(em["errors"][0], "power_meter_failure");
+        let told = params(&wire.at(at, missing(watts))[0]);
+        assert_eq!(told["em1:2"]["act_power"].as_f64(), Some(watts));
+        assert!(told["em1:0"]["act_power"].is_null());
+        assert_eq!(told["em1:0"]["errors"][0], "power_meter_failure");
     }
     assert!(wire.at(6.0, missing(3.0)).is_empty(), "nothing new");
     assert_eq!(wire.at(14.0, missing(3.0)).len(), 1, "kept alive");
-    let notes = wire.at(15.0, [None; 3]);
-    let em = &params(&notes[0])["em:0"];
-    assert!(em["c_act_power"].is_null(), "nothing old is left standing");
+    let told = params(&wire.at(15.0, [None; 3])[0]);
+    let standing = &told["em1:2"]["act_power"];
+    assert!(standing.is_null(), "nothing old is left standing");
     assert!(wire.at(30.0, [None; 3]).is_empty());
     assert_eq!(wire.at(30.2, missing(4.0)).len(), 1, "at once");
-    let back = wire.at(30.4, [b, b, c]);
-    assert_eq!(params(&back[0])["em:0"]["errors"], serde_json::json!([]));
 
-    let mut stranger = Wire::new(Kind::Inbound, power(100.0));
+    let mut stranger = mono(Kind::Inbound, false, power(100.0));
     for at in 1..30 {
         let notes = stranger.at(f64::from(at), missing(f64::from(at)));
         assert!(notes.is_empty(), "{at}");
     }
-    let mut dialled = Wire::with(Kind::Outbound, power(100.0), true);
+    let mut dialled = mono(Kind::Outbound, true, power(100.0));
     dialled.at(0.0, power(100.0));
     assert!(dialled.at(2.0, missing(1.0)).is_empty());
 }
@@ -286,7 +288,7 @@ fn records_are_told_on_after_the_clock_was_set_back() {
 fn going_stale_is_said_once_to_who_takes_nulls_then_silence_until_back() {
     let [a, _, c] = power(100.0);
     let mut wire = Wire::with(Kind::Inbound, power(100.0), true);
-    let notes = wire.at(0.2, [None; 3]);
+    let notes = wire.at(0.2, [a, None, c]);
     assert_eq!(notes.len(), 1, "at once");
     let em = &params(&notes[0])["em:0"];
     assert!(
@@ -295,7 +297,7 @@ fn going_stale_is_said_once_to_who_takes_nulls_then_silence_until_back() {
             && em["errors"][0] == "power_meter_failure"
     );
     for at in [0.4, 5.0, 11.0, 70.0, 700.0] {
-        assert!(wire.at(at, [None; 3]).is_empty(), "{at}");
+        assert!(wire.at(at, [a, None, c]).is_empty(), "{at}");
     }
     let notes = wire.at(700.1, power(100.0));
     assert_eq!(

@@ -89,7 +89,8 @@ impl<'a> Play<'a> {
         self.tell(Step::new(call, expected, "", Default::default(), verdict));
     }
 
-    /// A red step where the meter is not at a port that this reader asks: it asks no other one.
+    /// A step of its own where the meter is not at a port that this reader asks: it asks no other
+    /// one. Only a note: its calls are made all the same, at the port that was named.
     pub fn only_at(&mut self, ports: &[u16], offered: &Offered, call: &str, option: &'static str) {
         let Offered::On(here) = offered else { return };
         if here.iter().any(|port| ports.contains(port)) {
@@ -104,7 +105,8 @@ impl<'a> Play<'a> {
         let expected = Expect::Port {
             ports: Arc::clone(&wanted),
         };
-        let verdict = Verdict::bad(Fault::OnlyPort {
+        let mut verdict = Verdict::default();
+        verdict.note(Fault::OnlyPort {
             port: here,
             wanted,
             option,

@@ -14,10 +14,11 @@ use axum::{
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use super::{cors, lenient, site::Site};
+use super::{cors, site::Site};
 use crate::{
     endpoint::{Credentials, Terms, closed, connected_caller},
     ground::Ground,
+    lenient,
     listener::Connection,
 };
 use background::RETRY_AFTER;
