@@ -46,7 +46,7 @@ pub use problem::{Problem, ProblemKind};
 pub use reader_profiles::ReaderProfiles;
 pub use resolve::{Resolved, load};
 pub use settings::*;
-pub use show::{as_json, as_text, masked, report};
+pub use show::{as_json, as_text, masked, masked_texts, report};
 pub use vocab::Layer;
 
 /// Exit code of a plain run whose configuration is wrong (`EX_CONFIG` of sysexits).

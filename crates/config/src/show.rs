@@ -79,6 +79,20 @@ pub fn masked(value: &Value) -> Value {
     })
 }
 
+/// The same of what has other keys than options, a device's configuration: all its texts.
+#[must_use]
+pub fn masked_texts(value: &Value) -> Value {
+    match value {
+        Value::String(text) => mask_any(text).into(),
+        Value::Array(items) => items.iter().map(masked_texts).collect(),
+        Value::Object(members) => {
+            let members = members.iter();
+            Value::Object(members.map(|(k, v)| (k.clone(), masked_texts(v))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
 fn is_url(text: &str) -> bool {
     url::Url::parse(text.trim()).is_ok_and(|url| url.has_host())
 }
@@ -100,5 +114,14 @@ mod tests {
         let meters = json!([{"name": "x", "outbound_ws": ["me:secret@h", "ws://me:secret@h/x"]}]);
         let shown = json!([{"name": "x", "outbound_ws": ["***@h", "ws://***@h/x"]}]);
         assert_eq!(masked(&meters), shown);
+    }
+
+    #[test]
+    fn a_devices_configuration_is_shown_without_passwords() {
+        let config = json!({"ws": {"server": "ws://me:secret@h/x?token=1", "enable": true},
+            "mqtt": {"server": "me:secret@h:1883", "user": null}, "em:0": {"ct_type": "120A"}});
+        let shown = json!({"ws": {"server": "ws://***@h/x?token=***", "enable": true},
+            "mqtt": {"server": "***@h:1883", "user": null}, "em:0": {"ct_type": "120A"}});
+        assert_eq!(masked_texts(&config), shown);
     }
 }

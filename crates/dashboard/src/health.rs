@@ -25,7 +25,7 @@ use super::{
     page::{Page, html},
     setup, words,
 };
-use config::masked;
+use config::{masked, masked_texts};
 use consumers::Overview;
 use meter::EntityReport;
 use probe::Consumer;
@@ -302,7 +302,7 @@ pub(super) async fn diagnostics(State(context): State<Context>, _asking: Asking)
             health: raw(healthz::report(endpoint, &context.board, vitals).1),
             status: ask(endpoint, "Shelly.GetStatus", "{}"),
             // The outbound server that a reader set may hold a password too.
-            config: masked(&serde_json::from_str(config.get()).unwrap_or_default()),
+            config: masked_texts(&serde_json::from_str(config.get()).unwrap_or_default()),
             entities: context.owner.entities(i).await,
             readers: endpoint.overview(),
         });
