@@ -15,12 +15,14 @@ use super::{
     energy::Both,
     figures::{Figures, Spark},
     locale::Locale,
+    option_texts,
     owner::SetupState,
     page::{Page, html},
     picture::{self, Origin, Reading},
     reader::{self, Reader},
-    readers, setup,
+    readers, setup, words,
 };
+use config::definitions;
 use transport::{healthz as health, metrics as exposition};
 
 #[derive(Template)]
@@ -33,6 +35,8 @@ struct View {
     reading: Reading,
     /// Whether counters prove or contradict the sign.
     checked: Option<bool>,
+    /// What the readers' power is held off 0 W by, where it is.
+    target: Option<String>,
     /// More than one phase is used: each can be drawn.
     by_phase: bool,
     today: Both,
@@ -56,6 +60,13 @@ fn length(l: &Locale, seconds: u32) -> String {
     } else {
         format!("{seconds} {}", l.t("unit_s"))
     }
+}
+
+/// The target offset as its option is called; none where it is 0.
+fn target(l: &Locale, w: f64) -> Option<String> {
+    let def = definitions::find("target_offset").filter(|_| w != 0.0)?;
+    let (name, power) = (option_texts::name(l, def), words::amount(l, w, "W"));
+    Some(format!("{name}: {power}"))
 }
 
 /// The first page; the set-up while nothing is configured. What was chosen by itself can be looked
@@ -100,6 +111,7 @@ pub(super) async fn now(State(context): State<Context>, asking: Asking) -> Answe
         origin: picture::origin(l, source.unwrap_or_default(), &entities),
         reading: Reading::of(&context, p.m, &f, l),
         checked: picture::checked(&signs),
+        target: target(l, context.owner.control(p.m).target_offset),
         by_phase: f.phases.iter().filter(|x| x.state != "unused").count() > 1,
         f,
         spark: Spark::of(&points, &told, from, to, 15),
@@ -135,4 +147,17 @@ pub(super) async fn metrics(State(context): State<Context>) -> Response {
 /// Everything else.
 pub(super) async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "Not Found\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_named_where_there_is_one() {
+        let said = |w| target(&Locale::all()[0], w).map(|text| text.replace('\u{202f}', " "));
+        assert_eq!(said(50.0).as_deref(), Some("Target: 50 W"));
+        assert_eq!(said(-20.5).as_deref(), Some("Target: −20.5 W"));
+        assert_eq!(said(0.0), None);
+    }
 }
