@@ -63,7 +63,7 @@ pub struct Endpoint {
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Outbound WebSockets that are connected (`ws.connected`).
-    /// As told: [`Context::synced`].
+    /// What [`Context::synced`] was last.
     synced: AtomicI64,
     pub(super) outbound_up: AtomicUsize,
     /// The broker that `Mqtt.SetConfig` names is connected (`mqtt.connected`).
